@@ -1,0 +1,258 @@
+"""What is asked for: the one `ImageRequest` every door makes of what came in.
+
+Steps of `parse`, which every door calls:
+1. unknown fields are refused by name;
+2. the deployment is found and with it the model's row of rules (`capabilities`);
+3. sources are read (`sources`), the old model's words put into the new one's (`adapt`);
+4. each field is read with its exact type (`fields`), then the whole is checked against the row;
+5. what this version does not do yet is refused (`unbuilt`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from shared.errors import DarkroomError
+from shared.images.adapt import DALL_E_3, Adapted, adapt
+from shared.images.capabilities import Capabilities, capabilities, check
+from shared.images.fields import (
+    flag,
+    integer,
+    invalid,
+    listed,
+    missing,
+    one_of,
+    shown,
+    text,
+    unsupported,
+    wrong_type,
+)
+from shared.images.metadata import check_metadata
+from shared.images.sources import Source, source_of, sources_of, without_query
+from shared.images.unbuilt import refuse_unbuilt
+
+KINDS = ("generate", "edit")
+_IMAGE_FIELDS = ("images", "image")
+_MAX_NAME_CHARS = 128
+_MAX_USER_CHARS = 512
+_MAX_URL_CHARS = 8_192
+_FIELDS = frozenset(
+    (
+        *("kind", "prompt", "model", "n", "size", "quality", "output_format", "output_compression", "background"),
+        *("moderation", "input_fidelity", "user", "stream", "partial_images", "images", "image", "mask", "boxes"),
+        *("metadata", "callback_url", "style", "response_format"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """An accepted request; every field is checked. `model` is the name of a deployment. The prompt is the one that goes
+    to the model and shows in no `repr`. `adapted` says what was changed for the caller (`adapt`)."""
+
+    kind: str
+    prompt: str = field(repr=False)
+    model: str
+    n: int = 1
+    size: str = "1024x1024"
+    quality: str = "high"
+    output_format: str = "png"
+    output_compression: int | None = None
+    background: str = "auto"
+    moderation: str = "auto"
+    input_fidelity: str | None = None
+    user: str | None = None
+    stream: bool = False
+    partial_images: int = 0
+    images: tuple[Source, ...] = ()
+    mask: Source | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    callback_url: str | None = field(default=None, repr=False)
+    response_format: str | None = None
+    adapted: Adapted = ()
+
+    def with_sources(self, images: Sequence[Source], mask: Source | None) -> ImageRequest:
+        """The same request with other sources: those a door has stored."""
+        return replace(self, images=tuple(images), mask=mask)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The accepted form, for the request blob. It holds the prompt and may hold image data and signed URLs."""
+        members = {one.name: getattr(self, one.name) for one in fields(self)}
+        members["images"] = [source.to_dict() for source in self.images]
+        members["mask"] = self.mask.to_dict() if self.mask else None
+        members["metadata"] = dict(self.metadata)
+        members["adapted"] = [dict(change) for change in self.adapted]
+        return members
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ImageRequest:
+        """The request `to_dict` wrote. `data` is our own and not checked again."""
+        members = dict(data)
+        members["images"] = tuple(Source(**source) for source in data["images"])
+        members["mask"] = Source(**data["mask"]) if data["mask"] else None
+        members["adapted"] = tuple(data["adapted"])
+        return cls(**members)
+
+    def public_dict(self, images: Sequence[str] = (), mask: str | None = None) -> dict[str, Any]:
+        """`request` of the job document: names of blobs in place of image data, `?…` for query strings.
+
+        `images` and `mask` are the blob names (`container/name`) under which the sources were stored, in their order.
+        """
+        members = self.to_dict()
+        del members["adapted"]  # a member of the job document itself
+        members["images"] = [
+            {"blob": images[position]} if position < len(images) else source.public_dict()
+            for position, source in enumerate(self.images)
+        ]
+        if self.mask is not None:
+            members["mask"] = {"blob": mask} if mask else self.mask.public_dict()
+        if self.callback_url is not None:
+            members["callback_url"] = without_query(self.callback_url)
+        return {name: value for name, value in members.items() if value is not None and value not in ([], {})}
+
+    def canonical_hash(self, images: Sequence[str] = (), mask: str | None = None) -> str:
+        """Hex SHA-256 that two requests share exactly when they ask for the same.
+
+        `images` and `mask` are the SHA-256 (hex) of the sources' bytes, where they are known; a source without counts
+        by its data or name. Raises `ValueError` for a stored file without its hash: its name says nothing of it.
+        """
+        members = self.to_dict()
+        del members["adapted"]
+        hashes = [*images, *[None] * (len(self.images) - len(images))]
+        members["images"] = [_identity(one, known) for one, known in zip(self.images, hashes, strict=True)]
+        members["mask"] = _identity(self.mask, mask) if self.mask else None
+        canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def parse(
+    data: Any,
+    *,
+    kind: str | None,
+    deployments: Mapping[str, str],
+    max_prompt_chars: int = 4_000,
+    deployment: str | None = None,
+    images: Sequence[Source] = (),
+    mask: Source | None = None,
+    platform: str = "azure",
+) -> ImageRequest:
+    """The request in `data` (decoded JSON, or `form.parse_form`'s), or a `DarkroomError` that names the field.
+
+    `kind` is the route's, None where the request says it. `deployments` maps the configured names to the names of
+    their models, the default first; `deployment` is one the route fixes, and then `model` in the body is passed over,
+    as Azure does. `images` and `mask` are files of a multipart body that are stored already.
+    """
+    if not isinstance(data, Mapping):
+        raise DarkroomError("invalid_type", "Expected the request to be a JSON object.")
+    # The images API calls its optional fields nullable: null is the same as leaving the field out.
+    given = {name: value for name, value in data.items() if value is not None}
+    for name in given:
+        if name not in _FIELDS:
+            raise DarkroomError(
+                "unknown_parameter", f"Unknown parameter: '{shown(str(name))}'.", param=shown(str(name))
+            )
+    model, renamed = _deployment(given, deployment, deployments)
+    row = capabilities(deployments[model], platform)
+    sources = (*images, *_sources(given, row.max_images))
+    if mask is not None and "mask" in given:
+        raise invalid("mask", "Invalid 'mask': given both as a file and as text; send one.")
+    mask_source = source_of("mask", given["mask"]) if "mask" in given else mask
+    decided = _kind(given, kind, sources, mask_source)
+    values, adapted = adapt(given, row)
+    request = ImageRequest(
+        kind=decided,
+        prompt=_prompt(values, max_prompt_chars),
+        model=model,
+        images=sources,
+        mask=mask_source,
+        adapted=renamed + adapted,
+        **_options(values, row),
+    )
+    check(request, deployments[model], platform)
+    refuse_unbuilt(request, given)
+    return request
+
+
+def _deployment(given: Mapping[str, Any], fixed: str | None, deployments: Mapping[str, str]) -> tuple[str, Adapted]:
+    if not deployments:
+        raise DarkroomError("misconfigured", "No deployment is configured: set AZURE_OPENAI_ENDPOINT or DEPLOYMENTS.")
+    named = text("model", given["model"], most=_MAX_NAME_CHARS) if "model" in given else None
+    name = fixed or named or next(iter(deployments))
+    if name in deployments:
+        return name, ()
+    if fixed is None and name == DALL_E_3:
+        default = next(iter(deployments))
+        return default, ({"field": "model", "from": DALL_E_3, "to": default},)
+    raise DarkroomError(
+        "deployment_not_found",
+        f"The deployment '{shown(name)}' does not exist. Configured deployments are: {listed(deployments)}.",
+        param="model",
+    )
+
+
+def _sources(given: Mapping[str, Any], most: int) -> tuple[Source, ...]:
+    present = [name for name in _IMAGE_FIELDS if name in given]
+    if len(present) > 1:
+        raise invalid("image", "Invalid 'image': 'image' and 'images' are two names of one field; send one.")
+    return sources_of(present[0], given[present[0]], most) if present else ()
+
+
+def _kind(given: Mapping[str, Any], fixed: str | None, images: Sequence[Source], mask: Source | None) -> str:
+    said = given.get("kind")
+    if said is not None:
+        if not isinstance(said, str):
+            raise wrong_type("kind", "a string", said)
+        one_of("kind", said, KINDS if fixed is None else (fixed,))
+    # A mask or an empty list of images says edit too, and is then told that the image is missing.
+    edits = bool(images) or mask is not None or any(name in given for name in (*_IMAGE_FIELDS, "boxes"))
+    kind = fixed or said or ("edit" if edits else "generate")
+    if kind == "generate":
+        for name in (*_IMAGE_FIELDS, "mask", "boxes", "input_fidelity"):
+            if name in given or (name == "image" and images) or (name == "mask" and mask):
+                raise unsupported(name, f"'{name}' belongs to an edit, and this request is to generate an image.")
+    elif not images:
+        raise missing("image", "An edit needs at least one.")
+    return kind
+
+
+def _prompt(values: Mapping[str, Any], most: int) -> str:
+    if "prompt" not in values:
+        raise missing("prompt")
+    # Includes the sentence that `style` has become: the limit is the deployment's, on what it is sent.
+    return text("prompt", values["prompt"], most=most)
+
+
+def _options(values: Mapping[str, Any], row: Capabilities) -> dict[str, Any]:
+    """The scalar fields by exact type, with defaults; their ranges and conflicts are `capabilities.check`'s."""
+    options: dict[str, Any] = {"size": row.default_size, "quality": row.default_quality}
+    for name in ("size", "quality", "output_format", "background", "moderation", "input_fidelity", "response_format"):
+        if name in values:
+            if not isinstance(values[name], str):
+                raise wrong_type(name, "a string", values[name])
+            options[name] = values[name]
+    if "response_format" in options:
+        one_of("response_format", options["response_format"], ("b64_json", "url"))
+    for name in ("n", "output_compression", "partial_images"):
+        if name in values:
+            options[name] = integer(name, values[name])
+    if "stream" in values:
+        options["stream"] = flag("stream", values["stream"])
+    if "user" in values:
+        options["user"] = text("user", values["user"], most=_MAX_USER_CHARS)
+    if "callback_url" in values:
+        options["callback_url"] = text("callback_url", values["callback_url"], most=_MAX_URL_CHARS)
+    if "metadata" in values:
+        options["metadata"] = check_metadata(values["metadata"])
+    return options
+
+
+def _identity(source: Source, known: str | None) -> str:
+    if known is not None:
+        return f"sha256:{known}"
+    if source.stored is not None:
+        raise ValueError("a stored source is told apart by the hash of its bytes, which was not given")
+    return f"{source.kind}:{hashlib.sha256(source.value.encode()).hexdigest()}"
