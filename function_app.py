@@ -1,0 +1,13 @@
+"""Darkroom: registers the doors; nothing else."""
+
+import azure.functions as func
+
+from functions import images, jobs, requests, site, timers
+from functions.web import GUARDED_BY_KEYS
+from shared.platform import telemetry
+
+telemetry.quiet_libraries()
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION if GUARDED_BY_KEYS else func.AuthLevel.ANONYMOUS)
+for door in (images, jobs, requests, timers, site):
+    app.register_functions(door.blueprint)

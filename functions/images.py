@@ -1,0 +1,103 @@
+"""The OpenAI-compatible door: generations and edits, on the deployment paths and on v1.
+
+A synchronous answer: the job is accepted, run at once in a task of its own, and answered from what was stored.
+"""
+
+import asyncio
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
+
+from functions import web
+from functions.forms import Form, read_form
+from shared.errors import DarkroomError
+from shared.jobs.job import Job, Status
+from shared.pipeline import accept, read, run
+from shared.settings import settings
+
+blueprint = func.Blueprint()
+
+_running: set[asyncio.Task[Job]] = set()
+
+
+@blueprint.route(route="openai/deployments/{deployment}/images/generations", methods=["POST"])
+@web.door
+async def image_generations(req: Request) -> Response:
+    return await _answer(req, "generate", req.path_params["deployment"])
+
+
+@blueprint.route(route="openai/deployments/{deployment}/images/edits", methods=["POST"])
+@web.door
+async def image_edits(req: Request) -> Response:
+    return await _answer(req, "edit", req.path_params["deployment"])
+
+
+@blueprint.route(route="openai/v1/images/generations", methods=["POST"])
+@web.door
+async def image_generations_v1(req: Request) -> Response:
+    return await _answer(req, "generate", None)
+
+
+@blueprint.route(route="openai/v1/images/edits", methods=["POST"])
+@web.door
+async def image_edits_v1(req: Request) -> Response:
+    return await _answer(req, "edit", None)
+
+
+async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
+    caller = web.caller(req)
+    intake = await accept.intake()
+    try:
+        if web.content_type(req) == "multipart/form-data" and kind == "edit":
+            form = await read_form(req, intake)
+        else:
+            form = Form(await web.json_body(req))
+        accepted = await accept.understand(
+            intake, caller, form.data, kind=kind, deployment=deployment, images=form.images, mask=form.mask
+        )
+        await accept.refuse_if_busy(accepted)
+        job = await accept.begin(intake, accepted, caller)
+    except BaseException:
+        await intake.discard()
+        raise
+    try:
+        return await _render(await _run(job))
+    except TimeoutError:
+        return _still_running(job)
+
+
+async def _run(job: Job) -> Job:
+    """Run `job` in a task that a caller who leaves does not cancel. Raises `TimeoutError` at the end of the budget."""
+    task = asyncio.create_task(run.run_now(job))
+    _running.add(task)
+    task.add_done_callback(_running.discard)
+    return await asyncio.wait_for(asyncio.shield(task), settings().sync_budget_seconds)
+
+
+def _still_running(job: Job) -> Response:
+    error = DarkroomError(
+        "still_running",
+        f"The image is not ready within the {settings().sync_budget_seconds:.0f} s of a synchronous answer. It is "
+        f"still being made: read it at {settings().public_base_url}/api/jobs/{job.id}.",
+    )
+    return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
+
+
+async def _render(job: Job) -> Response:
+    if job.status is not Status.SUCCEEDED:
+        return _failure(job)
+    body, headers = await read.answer(job)
+    headers["content-length"] = str(body.length)
+    return StreamingResponse(body.chunks(await read.blobs_client()), media_type="application/json", headers=headers)
+
+
+def _failure(job: Job) -> Response:
+    """Why the job failed. After a counted call the caller's SDK is told not to try again: that would pay twice."""
+    if job.error is None:
+        error = DarkroomError("canceled", f"Job {job.id} was canceled.")
+    else:
+        error = DarkroomError.from_row(dict(job.error))
+    headers = {"x-darkroom-job": job.id}
+    if job.attempts:
+        headers["x-should-retry"] = "false"
+    return web.error_response(error, headers)

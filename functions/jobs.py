@@ -1,0 +1,100 @@
+"""The asynchronous job API: submit, poll, read; and the stored images of a job."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
+
+from functions import web
+from functions.forms import Form, read_form
+from shared.errors import DarkroomError
+from shared.jobs.job import Job
+from shared.pipeline import accept, read
+
+blueprint = func.Blueprint()
+
+
+@blueprint.route(route="api/jobs", methods=["POST"])
+@web.door
+async def submit_job(req: Request) -> Response:
+    caller = web.caller(req)
+    intake = await accept.intake()
+    try:
+        if web.content_type(req) == "multipart/form-data":
+            form = await read_form(req, intake)
+        else:
+            form = Form(await web.json_body(req))
+        accepted = await accept.understand(intake, caller, form.data, kind=None, images=form.images, mask=form.mask)
+        submitted = await accept.submit(intake, accepted, caller)
+    except BaseException:
+        await intake.discard()
+        raise
+    return await _pending(submitted.job, submitted.token)
+
+
+@blueprint.route(route="api/jobs/{id}", methods=["GET"])
+@web.door
+async def get_job(req: Request) -> Response:
+    job = await read.find(req.path_params["id"], web.caller(req))
+    return JSONResponse(await read.signed_document(job))
+
+
+@blueprint.route(route="api/jobs/{id}/poll", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@web.door
+async def poll_job(req: Request) -> Response:
+    """Anonymous for the platform: the token in the URL is the only credential, since Power Automate polls without
+    headers (MicrosoftDocs/architecture-center#4307)."""
+    token = req.query_params.get("token", "")
+    job = await read.find_by_token(req.path_params["id"], token)
+    if not job.status.ended:
+        return await _pending(job, token)
+    return JSONResponse(await read.signed_document(job, token=token))
+
+
+async def _pending(job: Job, token: str) -> Response:
+    """202 with what Logic Apps and Power Automate need to come back: an absolute Location and when."""
+    headers = {
+        "location": read.poll_url(job.id, token),
+        "retry-after": str(read.retry_after(job, datetime.now(UTC))),
+    }
+    return JSONResponse(await read.signed_document(job, token=token), status_code=202, headers=headers)
+
+
+@blueprint.route(route="api/images/{job}/{index}", methods=["GET"])
+@web.door
+async def get_image(req: Request) -> Response:
+    image = await _image(req)
+    etag = f'"{image["sha256"]}"'
+    headers = {"etag": etag, "cache-control": "private, max-age=31536000, immutable", "accept-ranges": "bytes"}
+    if _matches(req.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    wanted = req.headers.get("range") if req.headers.get("if-range", etag) == etag else None
+    blob = await read.blob(image["blob"], byte_range=wanted)
+    for name in ("content-length", "content-range"):
+        if name in blob.headers:
+            headers[name] = blob.headers[name]
+    return StreamingResponse(
+        web.closing(blob), status_code=blob.status, media_type=image["content_type"], headers=headers
+    )
+
+
+@blueprint.route(route="api/images/{job}/{index}/provenance", methods=["GET"])
+@web.door
+async def get_provenance(req: Request) -> Response:
+    image = await _image(req)
+    blob = await read.blob(image["blob"].rpartition(".")[0] + ".json")
+    return StreamingResponse(web.closing(blob), media_type="application/json")
+
+
+async def _image(req: Request) -> dict[str, Any]:
+    job = await read.find(req.path_params["job"], web.caller(req))
+    index = req.path_params["index"]
+    if not (index.isascii() and index.isdigit() and len(index) <= 2):
+        raise DarkroomError("not_found", "An image is named by its index, from 0.", param="index")
+    return await read.image(job, int(index))
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return etag in tags or "*" in tags

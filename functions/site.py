@@ -1,0 +1,22 @@
+"""Health: whether the app answers, and what each thing it depends on says."""
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import JSONResponse, PlainTextResponse, Request, Response
+
+from functions import web
+from shared.pipeline import health
+
+blueprint = func.Blueprint()
+
+
+@blueprint.route(route="api/health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@web.door
+async def get_health(req: Request) -> Response:
+    return PlainTextResponse("ok")
+
+
+@blueprint.route(route="api/health/details", methods=["GET"])
+@web.door
+async def get_health_details(req: Request) -> Response:
+    web.caller(req)
+    return JSONResponse(await health.details())

@@ -1,0 +1,17 @@
+"""The clock's door: what has to happen though nobody asks. Events the topic did not take, jobs nobody runs."""
+
+import azure.functions as func
+
+from shared.pipeline import announce, recover
+
+blueprint = func.Blueprint()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="*/30 * * * * *", use_monitor=False)
+async def send_outbox(timer: func.TimerRequest) -> None:
+    await announce.send_due()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="15 * * * * *", use_monitor=False)
+async def recover_jobs(timer: func.TimerRequest) -> None:
+    await recover.abandoned()

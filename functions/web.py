@@ -1,0 +1,107 @@
+"""What the HTTP doors share: who calls, a body within its limit, errors in the shape of the images API."""
+
+import functools
+import json
+import logging
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response
+
+from shared.delivery.blobs import BlobResponse
+from shared.errors import DarkroomError
+from shared.platform import principals
+from shared.platform.principals import Caller
+from shared.settings import settings
+
+log = logging.getLogger("darkroom")
+
+GUARDED_BY_KEYS = principals.keys_guard()
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def door(handler: Handler) -> Handler:
+    """Render every failure of `handler` as an error of the images API; a stack trace stays in the log."""
+
+    @functools.wraps(handler)
+    async def guarded(req: Request) -> Response:
+        try:
+            return await handler(req)
+        except DarkroomError as error:
+            return error_response(error)
+        except Exception as error:  # noqa: BLE001 - the last fence before a caller would see a stack trace
+            log_unexpected(handler.__name__, error)
+            return error_response(DarkroomError("internal_error", "Darkroom failed; the log of the app says why."))
+
+    return guarded
+
+
+def log_unexpected(where: str, error: BaseException) -> None:
+    """Where and what kind of failure, without its message: that may quote what a caller sent."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s failed unexpectedly: %s\n%s", where, type(error).__name__, frames)
+
+
+def error_response(error: DarkroomError, headers: dict[str, str] | None = None) -> Response:
+    headers = dict(headers or {})
+    if error.retry_after is not None:
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
+        headers["retry-after"] = str(max(1, round(error.retry_after + 0.5)))
+    return JSONResponse({"error": error.to_dict()}, status_code=error.status, headers=headers)
+
+
+def caller(req: Request) -> Caller:
+    """Raises `unauthorized` where the platform leaves the guard to the app and vouches for nobody."""
+    return principals.identify(req.headers, guarded_by_keys=GUARDED_BY_KEYS, platform_auth=settings().platform_auth)
+
+
+def content_type(req: Request) -> str:
+    """The media type of the body in lower case, without its parameters; empty where none is given."""
+    return str(req.headers.get("content-type", "")).split(";")[0].strip().lower()
+
+
+async def body_chunks(req: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises `request_too_large` at once by its declared length, else where it passes."""
+    limit = settings().max_request_bytes
+    too_large = DarkroomError("request_too_large", f"The body is larger than {limit} bytes, the limit of this app.")
+    if int(req.headers.get("content-length", "0")) > limit:
+        raise too_large
+    taken = 0
+    async for chunk in req.stream():
+        taken += len(chunk)
+        if taken > limit:
+            raise too_large
+        yield chunk
+
+
+async def json_body(req: Request) -> Any:
+    """The body as JSON. Raises `unsupported_media_type`, `request_too_large` or `invalid_json`."""
+    kind = content_type(req)
+    if kind not in ("", "application/json") and not kind.endswith("+json"):
+        raise DarkroomError("unsupported_media_type", f"Send JSON with Content-Type: application/json, not '{kind}'.")
+    body = bytearray()
+    async for chunk in body_chunks(req):
+        body += chunk
+    return parse_json(body)
+
+
+def parse_json(text: bytes | bytearray | str) -> Any:
+    """Strict JSON: no NaN, no nesting beyond what the parser bears. Raises `invalid_json`."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise DarkroomError("invalid_json", f"The body is no valid JSON{where}.") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+async def closing(blob: BlobResponse) -> AsyncIterator[bytes]:
+    """The bytes of `blob`, which is closed when they end or the caller leaves."""
+    async with blob:
+        async for chunk in blob.chunks():
+            yield chunk

@@ -1,0 +1,1 @@
+"""What leaves: blobs and their sidecars, provenance, links, events."""

@@ -1,0 +1,133 @@
+"""The blobs of one job in container `requests`: `request.json`, `source-<n>`, `mask`, `result.json` (design section 5).
+
+Rows of the job table stay small; what is large, or holds a prompt, is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import DarkroomError
+from shared.images.request import ImageRequest
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
+
+CONTAINER = "requests"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """An image or mask of an edit as it was stored: `name` is the blob's name within the job's folder."""
+
+    name: str
+    bytes: int
+    content_type: str
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedRequest:
+    """What `request.json` holds: the request and what its stored sources are."""
+
+    request: ImageRequest
+    images: tuple[StoredSource, ...] = ()
+    mask: StoredSource | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "request": self.request.to_dict(),
+            "images": [asdict(image) for image in self.images],
+            "mask": asdict(self.mask) if self.mask else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> AcceptedRequest:
+        mask = data["mask"]
+        return cls(
+            ImageRequest.from_dict(data["request"]),
+            tuple(StoredSource(**image) for image in data["images"]),
+            StoredSource(**mask) if mask else None,
+        )
+
+    def content_hash(self) -> str:
+        """The hash that says whether two requests ask for the same, sources compared by their bytes."""
+        return self.request.canonical_hash(
+            [image.sha256 for image in self.images], self.mask.sha256 if self.mask else None
+        )
+
+    def public(self, job_id: str) -> dict[str, Any]:
+        """The `request` member of the job document: blob names where image bytes were."""
+        folder = f"{CONTAINER}/{job_id}"
+        mask = f"{folder}/{self.mask.name}" if self.mask else None
+        return self.request.public_dict([f"{folder}/{image.name}" for image in self.images], mask)
+
+
+class JobFiles:
+    """Writes and reads the blobs of job `job_id`. Raises what azure-storage-blob raises, but for what is said here."""
+
+    def __init__(self, blobs: BlobServiceClient, job_id: str) -> None:
+        self.job_id = job_id
+        self._container = blobs.get_container_client(CONTAINER)
+
+    async def put_source(self, name: str, chunks: AsyncIterable[bytes]) -> tuple[int, str]:
+        """Store `chunks` as they arrive; the number of bytes and their sha256 in hex."""
+        digest = hashlib.sha256()
+        length = 0
+
+        async def counted() -> AsyncIterator[bytes]:
+            nonlocal length
+            async for chunk in chunks:
+                digest.update(chunk)
+                length += len(chunk)
+                yield chunk
+
+        await self._container.upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
+        return length, digest.hexdigest()
+
+    async def read_source(self, name: str) -> AsyncIterator[bytes]:
+        download = await self._container.download_blob(f"{self.job_id}/{name}")
+        async for chunk in download.chunks():
+            yield chunk
+
+    async def put_request(self, accepted: AcceptedRequest) -> None:
+        await self._put_json("request.json", accepted.to_dict())
+
+    async def get_request(self) -> AcceptedRequest:
+        """Raises `internal_error` when the request is gone: a row without its blob is a fault, not a caller's."""
+        data = await self._get_json("request.json")
+        if data is None:
+            raise DarkroomError("internal_error", f"The stored request of job {self.job_id} is missing.")
+        return AcceptedRequest.from_dict(data)
+
+    async def put_result(self, result: Mapping[str, Any]) -> None:
+        await self._put_json("result.json", result)
+
+    async def get_result(self) -> dict[str, Any] | None:
+        return await self._get_json("result.json")
+
+    async def discard(self) -> None:
+        """Delete everything of the job: for a request that was refused while its files were being stored."""
+        names = [name async for name in self._container.list_blob_names(name_starts_with=f"{self.job_id}/")]
+        for name in names:
+            await self._container.delete_blob(name)
+
+    async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
+        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        await self._container.upload_blob(f"{self.job_id}/{name}", body, overwrite=True)
+
+    async def _get_json(self, name: str) -> dict[str, Any] | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            download = await self._container.download_blob(f"{self.job_id}/{name}")
+        except ResourceNotFoundError:
+            return None
+        data: dict[str, Any] = json.loads(await download.readall())
+        return data

@@ -1,0 +1,350 @@
+"""Jobs in Table Storage: accepted once, run by one runner at a time, ended once.
+
+Who comes in: the pipeline for every door, and the timer. Rows of table `jobs`, partition `jobs`:
+
+- `j:<id>` the job, from acceptance until retention;
+- `l:<id>` while it has not ended, so that abandoned jobs are found without reading the ended ones;
+- `o:<due>:<id>` its end, still to be announced (`outbox`).
+
+Each move is one write under If-Match, or one transaction where rows come and go, so whoever reads sees all of a move
+or none. A conflict is read again and decided again: the lease decides who may move a job, and a cancel or a new poll
+token, which need no lease, only make the runner write once more.
+
+Leases are compared by the clocks of the instances. Those of one region agree within far less than the 15 s that lie
+between a lease's end and the first take-over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from shared.errors import DarkroomError
+from shared.jobs.job import KEPT_TOKENS, LEASE, Door, Job, Phase, Status, first_id_before, leased
+from shared.jobs.lease import Lease
+from shared.jobs.outbox import PARTITION, OutboxEntry
+from shared.jobs.rows import (
+    CONFLICT_TRIES,
+    Change,
+    Clock,
+    Row,
+    RowChanged,
+    RowExists,
+    Rows,
+    back_off,
+    from_text,
+    storage_unavailable,
+    to_text,
+    utc_now,
+)
+
+if TYPE_CHECKING:
+    from azure.data.tables.aio import TableClient
+
+TAKE_OVER_AFTER = timedelta(seconds=15)
+_LIVE_READS = 16
+_TIMES = ("created_at", "started_at", "finished_at", "wake_at", "lease_until", "slot_at", "call_started_at")
+_RUNNERS_FIELDS = frozenset(
+    {"phase", "slot_at", "deployment", "region", "call_started_at", "attempt", "attempts", "error"}
+)
+
+
+class ClaimOutcome(StrEnum):
+    CLAIMED = "claimed"
+    ENDED = "ended"
+    HELD = "held"
+    """Another runner's lease lives, or ended too short a time ago."""
+    UNKNOWN = "unknown"
+    """No such job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What became of a claim: the job as it is now, and as it was before (`previous`) when it was claimed."""
+
+    outcome: ClaimOutcome
+    job: Job | None = None
+    previous: Job | None = None
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether another runner had the job and died, or lost it."""
+        return self.previous is not None and self.previous.status is Status.RUNNING
+
+    @property
+    def died_calling(self) -> bool:
+        """Whether a call of a dead runner has an outcome nobody knows."""
+        return self.taken_over and self.previous is not None and self.previous.call_started_at is not None
+
+
+class JobStore:
+    """The `j:` and `l:` rows of table `jobs`. Raises `storage_unavailable` when storage does not answer."""
+
+    def __init__(self, table: TableClient, *, clock: Clock = utc_now) -> None:
+        self._rows = Rows(table)
+        self.clock = clock
+
+    async def create(self, job: Job) -> Job:
+        """Write a new job; when its id is there already (a repeat, or our own lost answer), return that one."""
+        live = {"PartitionKey": PARTITION, "RowKey": f"l:{job.id}"}
+        try:
+            etags = await self._rows.commit([Change("insert", _row(job)), Change("insert", live)])
+        except RowExists:
+            return await self._require(job.id)
+        return replace(job, etag=etags[0]) if etags[0] else await self._require(job.id)
+
+    async def get(self, job_id: str) -> Job | None:
+        found = await self._rows.get(PARTITION, f"j:{job_id}")
+        return None if found is None else _job(*found)
+
+    async def claim(self, job_id: str, runner: str) -> Claim:
+        """Take the job for `runner` (a name of `new_runner`) with a lease of 60 s, unless another has it.
+
+        A job whose runner let its lease end is taken over 15 s later, as a new attempt; what is known of the dead
+        runner's call stays on the row (`call_started_at`, `deployment`, `calls`) until `update` clears it.
+        """
+        previous: Job | None = None
+        for _ in range(CONFLICT_TRIES):
+            job = await self.get(job_id)
+            if job is None:
+                return Claim(ClaimOutcome.UNKNOWN)
+            if job.ended:
+                return Claim(ClaimOutcome.ENDED, job)
+            now = self.clock()
+            if job.status is Status.RUNNING:
+                if job.lease_owner == runner:
+                    return Claim(ClaimOutcome.CLAIMED, job, previous)
+                if job.lease_until is not None and now < job.lease_until + TAKE_OVER_AFTER:
+                    return Claim(ClaimOutcome.HELD, job)
+            previous = job
+            try:
+                return Claim(ClaimOutcome.CLAIMED, await self._write(leased(job, runner, now), job), previous)
+            except RowChanged:
+                await back_off()
+        raise storage_unavailable("a job's row kept changing")
+
+    def hold(self, job: Job) -> Lease:
+        """The lease of a job that was claimed, or born with a runner: `async with store.hold(job) as lease`."""
+        return Lease(self, job)
+
+    async def update(self, job: Job, **changes: Any) -> Job:
+        """Change what a runner may change, and renew the lease. `job` must be under the caller's lease.
+
+        Raises `lease_lost` when the lease is another's now, `job_ended` when the job ended, ValueError for a move of
+        the phase that is not legal.
+        """
+        unknown = changes.keys() - _RUNNERS_FIELDS
+        if unknown:
+            raise ValueError(f"not for a runner to change: {', '.join(sorted(unknown))}")
+        until = self.clock() + LEASE
+        return await self._change(job, lambda current: current.moved(Status.RUNNING, **changes, lease_until=until))
+
+    async def begin_call(self, job: Job, deployment: str, region: str | None = None) -> Job:
+        """Note that a call begins: from here on the runner's death leaves its outcome unknown.
+
+        The call counts against the job until `uncount_call` takes that back, and uses up the slot on the row. Raises
+        `canceled` when a cancel reached the row before this did.
+        """
+        now = self.clock()
+
+        def begin(current: Job) -> Job:
+            if current.cancel_requested:
+                raise DarkroomError("canceled", "The job was canceled before the model was called.")
+            # Counted from the caller's copy: written twice, after a lost answer, this still counts once.
+            return current.moved(
+                Status.RUNNING,
+                phase=Phase.CALLING,
+                deployment=deployment,
+                region=region,
+                slot_at=None,
+                call_started_at=now,
+                calls=job.calls + 1,
+                attempts=job.attempts + 1,
+                lease_until=now + LEASE,
+            )
+
+        return await self._change(job, begin)
+
+    async def uncount_call(self, job: Job) -> Job:
+        """Note that the call was refused unheard (429, 503, not connected): nothing is under way, nothing counted."""
+        return await self.update(job, phase=Phase.WAITING, call_started_at=None, attempts=max(job.attempts - 1, 0))
+
+    async def give_back(
+        self, job: Job, *, wake_at: datetime, slot_at: datetime | None = None, deployment: str | None = None
+    ) -> Job:
+        """Free the lease and queue the job again, for the message that becomes visible at `wake_at`."""
+
+        def free(current: Job) -> Job:
+            return current.moved(
+                Status.QUEUED,
+                phase=Phase.WAITING,
+                wake_at=wake_at,
+                slot_at=slot_at,
+                deployment=deployment,
+                region=None,
+                call_started_at=None,
+                lease_owner=None,
+                lease_until=None,
+            )
+
+        return await self._change(
+            job, free, done=lambda current: current.lease_owner is None and current.wake_at == wake_at
+        )
+
+    async def finish(
+        self, job: Job, status: Status, *, error: Mapping[str, Any] | None = None, due: datetime | None = None
+    ) -> tuple[Job, OutboxEntry]:
+        """End the job: one transaction writes its end, takes away `l:` and puts its announcement, due at `due` (default
+        now), into the outbox. `job` must be under the caller's lease.
+
+        A lease that ran out does not keep a job from its end: as long as the row is this runner's, nobody else has
+        begun, and the images are paid for. Raises `lease_lost` or `job_ended` when another was faster.
+        """
+        if not status.ended:
+            raise ValueError(f"{status} is no end")
+        now = self.clock()
+        entry = OutboxEntry(job.id, due or now)
+        live = {"PartitionKey": PARTITION, "RowKey": f"l:{job.id}"}
+
+        def end(current: Job) -> Job:
+            return current.moved(status, error=error, finished_at=now, lease_until=None, slot_at=None)
+
+        def ours(current: Job) -> bool:
+            return (current.lease_owner, current.status, current.finished_at) == (job.lease_owner, status, now)
+
+        ended = await self._change(job, end, done=ours, beside=(Change("delete", live), Change("insert", entry.row())))
+        return ended, entry
+
+    async def request_cancel(self, job_id: str) -> Job:
+        """Put the wish to cancel on the job; its runner sees it. Raises `not_found` or `job_ended`."""
+
+        def ask(current: Job) -> Job:
+            if current.ended:
+                raise job_ended(current)
+            return current if current.cancel_requested else replace(current, cancel_requested=True)
+
+        return await self._change_freely(job_id, ask)
+
+    async def add_token(self, job_id: str, token_hash: str) -> Job:
+        """Let one more poll token open the job; the last 8 do. Raises `not_found`."""
+
+        def add(current: Job) -> Job:
+            if token_hash in current.token_hashes:
+                return current
+            return replace(current, token_hashes=(*current.token_hashes, token_hash)[-KEPT_TOKENS:])
+
+        return await self._change_freely(job_id, add)
+
+    async def woken(self, job_id: str, wake_at: datetime) -> Job:
+        """Note that another message for a queued job becomes visible at `wake_at`; a job that left the queue stays."""
+
+        def wake(current: Job) -> Job:
+            return replace(current, wake_at=wake_at) if current.status is Status.QUEUED else current
+
+        return await self._change_freely(job_id, wake)
+
+    async def live(self, *, created_before: datetime | None = None) -> AsyncIterator[Job]:
+        """Every job that has not ended, the newest first: for finding those that nobody runs and no message wakes."""
+        low = f"l:{first_id_before(created_before)}" if created_before else "l:"
+        ids: list[str] = []
+        async for row in self._rows.between(PARTITION, low, "l;"):
+            ids.append(str(row["RowKey"]).removeprefix("l:"))
+            if len(ids) == _LIVE_READS:
+                for job in await self._read_live(ids):
+                    yield job
+                ids = []
+        for job in await self._read_live(ids):
+            yield job
+
+    async def _read_live(self, ids: list[str]) -> list[Job]:
+        jobs = await asyncio.gather(*(self.get(job_id) for job_id in ids))
+        return [job for job in jobs if job is not None and not job.ended]
+
+    async def _require(self, job_id: str) -> Job:
+        job = await self.get(job_id)
+        if job is None:
+            raise DarkroomError("not_found", "There is no such job.")
+        return job
+
+    async def _write(self, job: Job, before: Job, beside: tuple[Change, ...] = ()) -> Job:
+        assert before.etag is not None, "a job that was read or written by the store has an ETag"
+        if not beside:
+            return replace(job, etag=await self._rows.replace(_row(job), before.etag))
+        etags = await self._rows.commit([Change("replace", _row(job), before.etag), *beside])
+        return replace(job, etag=etags[0])
+
+    async def _change(
+        self,
+        job: Job,
+        change: Callable[[Job], Job],
+        *,
+        done: Callable[[Job], bool] | None = None,
+        beside: tuple[Change, ...] = (),
+    ) -> Job:
+        """Write `change` of a job under the caller's lease, again on the newer row while the lease is the caller's.
+
+        `done` knows a newer row on which this change was made already (its answer was lost).
+        """
+        current, wanted = job, None
+        for _ in range(CONFLICT_TRIES):
+            if current is not job:
+                if current.same_as(wanted) or (done is not None and done(current)):
+                    return current
+                if current.ended:
+                    raise job_ended(current)
+            if job.lease_owner is None or current.lease_owner != job.lease_owner:
+                raise DarkroomError("lease_lost", "Another runner has this job now.")
+            wanted = change(current)
+            try:
+                return await self._write(wanted, current, beside)
+            except (RowChanged, RowExists):
+                await back_off()
+                current = await self._require(job.id)
+        raise storage_unavailable("a job's row kept changing")
+
+    async def _change_freely(self, job_id: str, change: Callable[[Job], Job]) -> Job:
+        """Write `change` of a job, whoever has it; a change that changes nothing writes nothing."""
+        for _ in range(CONFLICT_TRIES):
+            current = await self._require(job_id)
+            wanted = change(current)
+            if wanted is current:
+                return current
+            try:
+                return await self._write(wanted, current)
+            except RowChanged:
+                await back_off()
+        raise storage_unavailable("a job's row kept changing")
+
+
+def job_ended(job: Job) -> DarkroomError:
+    return DarkroomError("job_ended", f"The job has ended already: {job.status}.")
+
+
+def _row(job: Job) -> Row:
+    row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": f"j:{job.id}"}
+    for entry in fields(Job):
+        if entry.name != "etag":
+            row[entry.name] = getattr(job, entry.name)
+    for name in _TIMES:
+        row[name] = to_text(row[name])
+    row["token_hashes"] = ",".join(job.token_hashes)
+    row["error"] = None if job.error is None else json.dumps(job.error)
+    return row
+
+
+def _job(row: Row, etag: str) -> Job:
+    """The job of a row. Properties this version does not know are left alone; a newer one may have written them."""
+    values = {entry.name: row[entry.name] for entry in fields(Job) if entry.name in row}
+    for name in _TIMES:
+        values[name] = from_text(values.get(name))
+    values["door"] = Door(values["door"])
+    values["status"] = Status(values["status"])
+    values["phase"] = Phase(values["phase"]) if values.get("phase") else None
+    values["token_hashes"] = tuple(values.get("token_hashes", "").split(",")) if values.get("token_hashes") else ()
+    values["error"] = json.loads(values["error"]) if values.get("error") else None
+    return Job(**values, etag=etag)

@@ -1,0 +1,1 @@
+"""Talking to GPT-Image: deployments, the call, the answer decoded while it arrives."""

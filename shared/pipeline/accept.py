@@ -1,0 +1,196 @@
+"""From what a door read to an accepted job: validated, its request and sources stored, its row written, then queued.
+
+1. `intake()` opens the job's folder before its row exists, so that files go to their blobs as they arrive.
+2. `understand` turns the door's data into an `ImageRequest`; sources that came as text or blob name are stored.
+3. `accept` writes `request.json`, then the row; a queued job's message goes out last, and the timer repeats it when
+   this process died in between.
+
+Whatever storing could refuse later (metadata above all) is refused here: nothing the caller sent may make storing
+fail after the image was paid for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.errors import DarkroomError
+from shared.images import request as requests
+from shared.images.request import ImageRequest
+from shared.images.sources import Source
+from shared.jobs.files import AcceptedRequest
+from shared.jobs.intake import Intake
+from shared.jobs.job import Door, Job, is_id, new_id, new_job, new_runner
+from shared.model import deployments
+from shared.pipeline import results
+from shared.pipeline.rooms import Rooms, rooms
+from shared.platform.principals import Caller
+from shared.settings import settings
+
+_NEVER_READABLE = ("requests", "azure-webjobs-", "app-package-")
+TYPICAL_SECONDS = {"low": 15.0, "medium": 30.0, "high": 60.0}
+"""What a generation usually takes, by quality (the API reference, section 5: 10 to 30 s typical, up to 60 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """An accepted job that waits in the queue, and the poll token minted for the answer."""
+
+    job: Job
+    token: str
+
+
+async def intake() -> Intake:
+    """The folder of a job to come, under its new id."""
+    return Intake((await rooms()).files(new_id(datetime.now(UTC))))
+
+
+async def understand(
+    intake: Intake,
+    caller: Caller,
+    data: Mapping[str, Any],
+    *,
+    kind: str | None,
+    deployment: str | None = None,
+    images: Sequence[Source] = (),
+    mask: Source | None = None,
+) -> AcceptedRequest:
+    """The request behind `data` (a JSON body, or the text fields of a form whose files are `images` and `mask`).
+
+    Raises `DarkroomError` naming the field when it cannot be accepted.
+    """
+    current = settings()
+    request = requests.parse(
+        data,
+        kind=kind,
+        deployments=deployments.models(current.deployments),
+        max_prompt_chars=current.max_prompt_chars,
+        deployment=deployment,
+        images=images,
+        mask=mask,
+    )
+    request = await _store_sources(intake, caller, request)
+    await intake.check(deployments.models(current.deployments)[request.model])
+    accepted = AcceptedRequest(request, tuple(intake.images), intake.mask)
+    results.target(accepted, intake.files.job_id, datetime.now(UTC), 1)
+    return accepted
+
+
+async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door = Door.JOBS) -> Submitted:
+    """Accept the request as a job that runs through the queue."""
+    token = secrets.token_urlsafe(32)
+    room = await rooms()
+    job = await _create(room, intake, accepted, caller, door, token_hashes=(token_hash(token),))
+    await room.queue.submit(job.id)
+    return Submitted(job, token)
+
+
+async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Job:
+    """Accept the request as a job this process runs at once; its row is born with a lease of a new runner."""
+    return await _create(await rooms(), intake, accepted, caller, Door.HTTP, runner=new_runner())
+
+
+async def refuse_if_busy(accepted: AcceptedRequest) -> None:
+    """Raises `rate_limit_exceeded`, before any job or slot exists, when the answer would not fit the sync budget."""
+    room = await rooms()
+    current = settings()
+    able = deployments.candidates(current.deployments, accepted.request.model)
+    wait = await room.pacer.estimate_wait(able, images=accepted.request.n)
+    if wait is None:
+        raise DarkroomError("deployment_unavailable", "No deployment can serve this request; see /api/health/details.")
+    room_left = timedelta(seconds=max(0.0, current.sync_budget_seconds - typical_seconds(accepted.request)))
+    if wait > room_left:
+        raise DarkroomError(
+            "rate_limit_exceeded",
+            f"The next free turn at the model is {wait.total_seconds():.0f} s away, too far for a synchronous answer. "
+            "Retry later, or POST the request to /api/jobs.",
+            retry_after=(wait - room_left).total_seconds(),
+        )
+
+
+def typical_seconds(request: ImageRequest) -> float:
+    return TYPICAL_SECONDS.get(request.quality, TYPICAL_SECONDS["high"])
+
+
+def token_hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+async def _create(
+    room: Rooms,
+    intake: Intake,
+    accepted: AcceptedRequest,
+    caller: Caller,
+    door: Door,
+    *,
+    token_hashes: tuple[str, ...] = (),
+    runner: str | None = None,
+) -> Job:
+    await intake.files.put_request(accepted)
+    intake.close()
+    return await room.store.create(
+        new_job(
+            kind=accepted.request.kind,
+            door=door,
+            owner=caller.owner,
+            now=datetime.now(UTC),
+            id=intake.files.job_id,
+            request_hash=accepted.content_hash(),
+            token_hashes=token_hashes,
+            runner=runner,
+        )
+    )
+
+
+async def _store_sources(intake: Intake, caller: Caller, request: ImageRequest) -> ImageRequest:
+    images = [
+        await _stored(intake, caller, "image", source, "image" if position == 0 else f"image[{position}]")
+        for position, source in enumerate(request.images)
+    ]
+    mask = await _stored(intake, caller, "mask", request.mask, "mask") if request.mask else None
+    return request.with_sources(images, mask)
+
+
+async def _stored(intake: Intake, caller: Caller, field: str, source: Source, param: str) -> Source:
+    if source.data is not None:
+        return await intake.take_text(field, source.data, param)
+    if source.blob is not None:
+        return await intake.take(field, _copied(caller, source.blob, param))
+    return source
+
+
+async def _copied(caller: Caller, blob: str, param: str) -> AsyncIterator[bytes]:
+    """The bytes of a blob the caller may read. One refusal for all reasons: what exists is nobody's business."""
+    room = await rooms()
+    refused = DarkroomError(
+        "source_not_readable",
+        "This blob cannot be read: its container is not in READABLE_CONTAINERS and it is no result of yours, or it "
+        "does not exist.",
+        param=param,
+    )
+    if not await _readable(room, caller, blob):
+        raise refused
+    try:
+        response = await room.blobs.read(blob)
+    except DarkroomError as error:
+        raise refused if error.code == "not_found" else error from error
+    async with response:
+        async for chunk in response.chunks():
+            yield chunk
+
+
+async def _readable(room: Rooms, caller: Caller, blob: str) -> bool:
+    container, _, name = blob.partition("/")
+    if container.startswith(_NEVER_READABLE):
+        return False
+    if container in settings().readable_containers:
+        return True
+    parts = name.split("/")
+    if container != "results" or len(parts) != 5 or not is_id(parts[3]):
+        return False
+    job = await room.store.get(parts[3])
+    return job is not None and caller.may_see(job.owner)

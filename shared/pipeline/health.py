@@ -1,0 +1,105 @@
+"""What an operator asks first: versions, settings that are wrong, each dependency, each deployment. No secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections.abc import Awaitable, Callable
+from importlib import metadata
+from typing import Any
+
+from shared.errors import DarkroomError
+from shared.images.capabilities import problem
+from shared.pipeline.rooms import rooms
+from shared.platform import clients, identity
+from shared.settings import settings
+
+_PACKAGES = (
+    "azure-functions",
+    "azure-storage-blob",
+    "azure-identity",
+    "httpx",
+    "aiohttp",
+    "pillow",
+    "pybase64",
+    "c2pa-python",
+)
+_PROBE_SECONDS = 5.0
+
+
+async def details() -> dict[str, Any]:
+    """`status` is `ok`, or `degraded` when a setting is wrong, a dependency does not answer or a deployment is out."""
+    current = settings()
+    problems = [*current.problems, *filter(None, (problem(entry.model) for entry in current.deployments))]
+    dependencies = await _dependencies()
+    deployments = await _deployments()
+    fine = (
+        not problems
+        and all(entry["status"] == "ok" for entry in dependencies.values())
+        and not any(entry.get("out") for entry in deployments)
+    )
+    return {
+        "status": "ok" if fine else "degraded",
+        "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "problems": problems,
+        "dependencies": dependencies,
+        "deployments": deployments,
+    }
+
+
+async def _dependencies() -> dict[str, dict[str, Any]]:
+    await clients.warm()
+    probes: dict[str, Callable[[], Awaitable[object]]] = {
+        "blobs": lambda: clients.blobs().get_container_client("results").get_container_properties(),
+        "queue": lambda: clients.queues().get_queue_client("image-requests").get_queue_properties(),
+        "tables": _probe_tables,
+        "event_grid_token": lambda: clients.app_credential().get_token(identity.EVENT_GRID_SCOPE),
+    }
+    for scope in {entry.scope for entry in settings().deployments}:
+        probes[f"model_token {scope}"] = clients.model_bearer(scope)
+    answers = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
+    return dict(zip(probes, answers, strict=True))
+
+
+async def _probe_tables() -> object:
+    return await (await rooms()).pacer.view(settings().deployments)
+
+
+async def _probe(probe: Callable[[], Awaitable[object]]) -> dict[str, Any]:
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            await probe()
+    except Exception as error:  # noqa: BLE001 - whatever a dependency fails with is what the page is for
+        code = error.code if isinstance(error, DarkroomError) else getattr(error, "error_code", None)
+        return {"status": "failed", "error": type(error).__name__, "code": str(code) if code else None}
+    return {"status": "ok", "milliseconds": round((time.monotonic() - began) * 1000)}
+
+
+async def _deployments() -> list[dict[str, Any]]:
+    current = settings()
+    try:
+        states = {state.name: state for state in await (await rooms()).pacer.view(current.deployments)}
+    except DarkroomError:
+        states = {}
+    shown = []
+    for entry in current.deployments:
+        state = states.get(entry.name)
+        shown.append(
+            {
+                "name": entry.name,
+                "model": entry.model,
+                "region": entry.region,
+                "requests_per_minute": entry.requests_per_minute,
+                "priority": entry.priority,
+                "next_turn_at": _time(state.next_at) if state else None,
+                "blocked_until": _time(state.blocked_until) if state else None,
+                "out": state.out_reason if state else None,
+            }
+        )
+    return shown
+
+
+def _time(moment: Any) -> str | None:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

@@ -1,0 +1,130 @@
+"""What can be read of a job: its document, its answer in the shape of the images API, its images and their sidecars."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import timedelta
+from typing import Any
+
+from shared.delivery import answers
+from shared.delivery.answers import EncodedImages
+from shared.delivery.blobs import BlobResponse
+from shared.errors import DarkroomError
+from shared.jobs import document as documents
+from shared.jobs.job import Job, Status, is_id
+from shared.pipeline.accept import token_hash
+from shared.pipeline.rooms import Rooms, rooms
+from shared.platform.principals import Caller
+from shared.settings import settings
+
+POLL_SECONDS = 10
+"""What `Retry-After` tells a poller of a job that is not expected to end sooner."""
+
+
+async def find(job_id: str, caller: Caller) -> Job:
+    """The caller's job. Raises `not_found` for an id that is none, is unknown, or is another's."""
+    job = await _get(job_id)
+    if job is None or not caller.may_see(job.owner):
+        raise _unknown_job()
+    return job
+
+
+async def find_by_token(job_id: str, token: str) -> Job:
+    """The job a poll token opens. Raises `not_found`, `invalid_poll_token`."""
+    job = await _get(job_id)
+    if job is None:
+        raise _unknown_job()
+    given = token_hash(token)
+    matches = [hmac.compare_digest(given, known) for known in job.token_hashes]  # all compared: constant time
+    if not any(matches):
+        raise DarkroomError("invalid_poll_token", "The poll URL's token does not open this job.", param="token")
+    return job
+
+
+async def _get(job_id: str) -> Job | None:
+    return await (await rooms()).store.get(job_id) if is_id(job_id) else None
+
+
+def _unknown_job() -> DarkroomError:
+    return DarkroomError("not_found", "There is no such job.", param="id")
+
+
+async def document(room: Rooms, job: Job) -> dict[str, Any]:
+    """The job document without signatures and links: what events carry."""
+    files = room.files(job.id)
+    accepted = await files.get_request()
+    result = await files.get_result() if job.status.ended else None
+    return documents.build(job, accepted, result, settings().blob_service_uri)
+
+
+async def signed_document(job: Job, *, token: str | None = None) -> dict[str, Any]:
+    """The job document for its caller: image URLs signed, links absolute; `links.poll` only where `token` is given."""
+    room = await rooms()
+    data = await document(room, job)
+    for image in data["images"]:
+        image["url"] = await room.links.sign(image["blob"])
+    base = f"{settings().public_base_url}/api/jobs/{job.id}"
+    data["links"] = {"self": base}
+    if token:
+        data["links"]["poll"] = poll_url(job.id, token)
+    return data
+
+
+def poll_url(job_id: str, token: str) -> str:
+    return f"{settings().public_base_url}/api/jobs/{job_id}/poll?token={token}"
+
+
+async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
+    """The images API's answer for a job that succeeded, and the headers that tell of the job."""
+    room = await rooms()
+    files = room.files(job.id)
+    result = await files.get_result()
+    if job.status is not Status.SUCCEEDED or result is None:
+        raise DarkroomError("internal_error", f"Job {job.id} has no answer.")
+    body = dict(result["answer"])
+    accepted = await files.get_request()
+    if accepted.request.response_format == "url":
+        body["data"] = [await _linked(room, item, result["images"]) for item in body["data"]]
+    if accepted.request.adapted:
+        body["darkroom"] = {"adapted": [dict(entry) for entry in accepted.request.adapted]}
+    headers = {"x-darkroom-job": job.id, "x-darkroom-cost": f"{result['cost']['amount']} {result['cost']['currency']}"}
+    if result["cost"]["amount"] is None:
+        del headers["x-darkroom-cost"]
+    states = ",".join(image["provenance"]["state"] for image in result["images"])
+    return answers.encode(body, result["images"]), {**headers, "x-darkroom-provenance": states}
+
+
+async def _linked(room: Rooms, item: dict[str, Any], images: list[dict[str, Any]]) -> dict[str, Any]:
+    index = item.get("b64_json")
+    image = next((image for image in images if image["index"] == index), None)
+    if image is None:
+        return item
+    rest = {name: value for name, value in item.items() if name != "b64_json"}
+    return {"url": await room.links.sign(image["blob"]), **rest}
+
+
+async def image(job: Job, index: int) -> dict[str, Any]:
+    """The stored image `index` of `job`, as the job document lists it. Raises `not_found`."""
+    result = await (await rooms()).files(job.id).get_result() if job.status.ended else None
+    for entry in (result or {}).get("images", []):
+        if entry["index"] == index:
+            found: dict[str, Any] = entry
+            return found
+    raise DarkroomError("not_found", f"Job {job.id} has no image {index}.", param="index")
+
+
+async def blob(name: str, *, byte_range: str | None = None) -> BlobResponse:
+    """A stored blob as a stream; the caller closes it. Raises `not_found`, `range_not_satisfiable`."""
+    return await (await rooms()).blobs.read(name, byte_range=byte_range)
+
+
+async def blobs_client() -> Any:
+    return (await rooms()).blobs
+
+
+def retry_after(job: Job, now: Any) -> int:
+    """Seconds until a poll is worth while: by the slot of a waiting job, else a few."""
+    if job.slot_at is not None and job.call_started_at is None:
+        wait: timedelta = job.slot_at - now
+        return max(2, min(60, round(wait.total_seconds()) + POLL_SECONDS))
+    return POLL_SECONDS if job.status is Status.QUEUED else POLL_SECONDS // 2

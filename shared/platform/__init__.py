@@ -1,0 +1,1 @@
+"""Identity, SDK clients, telemetry: what every room stands on."""

@@ -1,0 +1,130 @@
+"""The clients of one process, each made on first use and kept: SDK clients, and the fast HTTP client of the hot path.
+
+They belong to the event loop that made them; `close()` ends them (tests run one loop each, the worker only one).
+The SDKs are imported here and not at the top: a cold start pays for what it uses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from shared.platform import identity
+from shared.settings import settings
+
+if TYPE_CHECKING:
+    import httpx
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.data.tables.aio import TableServiceClient
+    from azure.eventgrid.aio import EventGridPublisherClient
+    from azure.storage.blob.aio import BlobServiceClient
+    from azure.storage.queue.aio import QueueServiceClient
+
+_SDKS = (
+    "azure.identity.aio",
+    "azure.data.tables.aio",
+    "azure.storage.blob.aio",
+    "azure.storage.queue.aio",
+    "azure.eventgrid.aio",
+)
+
+_kept: dict[str, Any] = {}
+_warm = False
+
+
+async def warm() -> None:
+    """Import the SDKs off the event loop, so that the first request does not stop the others for a second."""
+    global _warm
+    if not _warm:
+        for name in _SDKS:
+            await asyncio.to_thread(importlib.import_module, name)
+        _warm = True
+
+
+async def close() -> None:
+    """Close every client and forget it."""
+    while _kept:
+        _, client = _kept.popitem()
+        closing = getattr(client, "close", None) or getattr(client, "aclose", None)
+        if closing is not None:
+            await closing()
+
+
+def keep[T](name: str, make: Callable[[], T]) -> T:
+    """What `make` gives, made once and kept until `close()`; what has a `close` or `aclose` is closed then."""
+    if name not in _kept:
+        _kept[name] = make()
+    client: T = _kept[name]
+    return client
+
+
+def storage_credential() -> AsyncTokenCredential:
+    return keep("storage credential", lambda: identity.credential(settings().storage_client_id))
+
+
+def app_credential() -> AsyncTokenCredential:
+    """The credential for what is not storage: the model and the Event Grid topic."""
+    return keep("credential", lambda: identity.credential(settings().identity_client_id))
+
+
+def storage_bearer() -> Callable[[], Awaitable[str]]:
+    return keep("storage token", lambda: identity.BearerTokens(storage_credential(), identity.STORAGE_SCOPE))
+
+
+def model_bearer(scope: str) -> Callable[[], Awaitable[str]]:
+    return keep(f"model token {scope}", lambda: identity.BearerTokens(app_credential(), scope))
+
+
+def storage_http() -> httpx.AsyncClient:
+    """For image bytes on their way to and from Blob Storage; connections are kept."""
+    return keep("storage http", lambda: _http_client(keep_alive=60.0))
+
+
+def model_http() -> httpx.AsyncClient:
+    """For calls to the model. Connections are not kept: one that the service closed while it idled fails after the
+    request was sent, and such a failure cannot be told from a paid call that was cut."""
+    return keep("model http", lambda: _http_client(keep_alive=None))
+
+
+def _http_client(*, keep_alive: float | None) -> httpx.AsyncClient:
+    from shared.platform.transport import http_client
+
+    return http_client(keep_alive=keep_alive)
+
+
+def blobs() -> BlobServiceClient:
+    def make() -> BlobServiceClient:
+        from azure.storage.blob.aio import BlobServiceClient
+
+        return BlobServiceClient(settings().blob_service_uri, credential=storage_credential())
+
+    return keep("blobs", make)
+
+
+def queues() -> QueueServiceClient:
+    def make() -> QueueServiceClient:
+        from azure.storage.queue.aio import QueueServiceClient
+
+        return QueueServiceClient(settings().queue_service_uri, credential=storage_credential())
+
+    return keep("queues", make)
+
+
+def tables() -> TableServiceClient:
+    def make() -> TableServiceClient:
+        from azure.data.tables.aio import TableServiceClient
+
+        return TableServiceClient(settings().table_service_uri, credential=storage_credential())
+
+    return keep("tables", make)
+
+
+def topic() -> EventGridPublisherClient:
+    def make() -> EventGridPublisherClient:
+        from azure.eventgrid.aio import EventGridPublisherClient
+
+        return EventGridPublisherClient(settings().topic_endpoint_uri, app_credential())
+
+    return keep("topic", make)

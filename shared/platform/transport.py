@@ -1,0 +1,151 @@
+"""HTTP for the hot path: the model client and the blob client come in by `http_client`.
+
+httpx on aiohttp's sockets, which read and write large bodies at a fraction of the cost of httpx's own, with three
+things added: reads as large as the socket gives them, TLS sessions that outlive their connection, and `SentBody`, by
+which a caller of the model knows whether its request may have left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterable, AsyncIterator
+from functools import cache
+from typing import Final
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
+
+READ_BYTES: Final = 256 * 2**10
+"""The most that one read takes from the connection: as much as asyncio's TLS layer decrypts at a time."""
+
+DEFAULT_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+
+
+def http_client(
+    *,
+    keep_alive: float | None = 60.0,
+    max_connections: int = 100,
+    timeout: httpx.Timeout | None = None,
+    verify: ssl.SSLContext | None = None,
+) -> httpx.AsyncClient:
+    """A client for large bodies; close it with `aclose`. Its loop is the one that sends its first request.
+
+    `keep_alive` is how many seconds an idle connection is kept; None opens a new one for each request. The model is
+    asked on new connections: a kept one may have been closed from afar while the request was on its way, and then
+    nobody can tell whether it arrived. `verify` is the trust to use, by default that of `SSL_CERT_FILE` or the system.
+    Bodies come as they are (`Accept-Encoding: identity`: base64 of an image gains little from gzip and inflating it
+    costs three times the rest), redirects are not followed, and no proxy, cookie or .netrc of the machine is used.
+    """
+    return httpx.AsyncClient(
+        transport=_Transport(keep_alive, max_connections, verify or _trust()),
+        headers={"accept-encoding": "identity", "connection": "close" if keep_alive is None else "keep-alive"},
+        timeout=timeout or DEFAULT_TIMEOUT,
+        follow_redirects=False,
+        trust_env=False,
+    )
+
+
+class SentBody(httpx.AsyncByteStream):
+    """A request body that notes in `sent` that its first bytes were handed to a connection.
+
+    Exceptions cannot tell: the transport reports a connection that ended after the request was sent as a failure to
+    connect. The body can: it is pulled only once there is a connection, TLS and all. While `sent` is false the service
+    cannot have seen the request; once it is true, it may have. One body is for one try.
+    `length` is in bytes; without it an iterable is sent in chunks. Pass `headers` along with the body.
+    """
+
+    def __init__(self, content: bytes | AsyncIterable[bytes], *, length: int | None = None) -> None:
+        self.sent = False
+        self._content = content
+        length = len(content) if isinstance(content, bytes) else length
+        self.headers = {} if length is None else {"content-length": str(length)}
+        self._begun = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._begun:
+            raise httpx.StreamConsumed
+        self._begun = True
+        if isinstance(self._content, bytes):
+            self.sent = True
+            yield self._content
+            return
+        async for piece in self._content:
+            self.sent = True
+            yield piece
+
+
+def was_sent(error: BaseException, body: SentBody) -> bool:
+    """Whether the service may have seen the request of which sending, or reading the answer, ended in `error`.
+
+    The body alone decides; `error` is asked for so that no caller decides by its class. False is certain, True is not.
+    """
+    del error
+    return body.sent
+
+
+class _ResponseStream(AiohttpResponseStream):
+    CHUNK_SIZE = READ_BYTES
+
+
+class _Transport(AiohttpTransport):
+    def __init__(self, keep_alive: float | None, max_connections: int, trust: ssl.SSLContext) -> None:
+        super().__init__(verify=trust)
+        self._keep_alive = keep_alive
+        self._max_connections = max_connections
+
+    def get_client(self) -> aiohttp.ClientSession:
+        if self._keep_alive is None:
+            connector = aiohttp.TCPConnector(ssl=self.ssl_context, limit=self._max_connections, force_close=True)
+        else:
+            connector = aiohttp.TCPConnector(
+                ssl=self.ssl_context, limit=self._max_connections, keepalive_timeout=self._keep_alive
+            )
+        # An answer's cookies would otherwise travel with requests for other jobs.
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_BYTES)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            response = await super().handle_async_request(request)
+        except aiohttp.ClientError as error:  # the few kinds it does not translate: an answer that is no HTTP
+            raise httpx.RemoteProtocolError(str(error), request=request) from error
+        if isinstance(response.stream, AiohttpResponseStream):
+            response.stream = _ResponseStream(response.stream._aiohttp_response)
+        return response
+
+
+@cache
+def _trust() -> ssl.SSLContext:
+    """The trust of this process: loading the system's authorities costs milliseconds and megabytes, so once."""
+    trust = _ResumingContext(ssl.PROTOCOL_TLS_CLIENT)
+    # What ssl.create_default_context sets beside a protocol's own defaults (Python 3.13); it takes no subclass.
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    trust.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return trust
+
+
+class _ResumingContext(ssl.SSLContext):
+    """Offers each server the TLS session of the last connection to it, which asyncio has no parameter for.
+
+    The connection object is remembered and not its session, since in TLS 1.3 (RFC 8446, section 4.6.1) the tickets
+    come after the handshake, with the first bytes of the answer.
+    """
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        latest: dict[str | bytes | None, ssl.SSLObject] = self.__dict__.setdefault("_latest", {})
+        previous = latest.get(server_hostname)
+        if session is None and previous is not None:
+            with contextlib.suppress(ValueError):  # its handshake did not come to an end: there is no session
+                session = previous.session
+        connection = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        latest[server_hostname] = connection
+        return connection

@@ -1,0 +1,259 @@
+"""The transport against real sockets: what it says of a request that failed, and what it sends."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from shared.platform.transport import READ_BYTES, SentBody, http_client, was_sent
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+@asynccontextmanager
+async def listening(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}/"
+    finally:
+        server.close()
+
+
+async def request_of(reader: asyncio.StreamReader) -> bytes:
+    """A whole request with a Content-Length."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")), b":0")
+    return head + await reader.readexactly(int(length.partition(b":")[2]))
+
+
+async def post(url: str, body: SentBody, **options: float) -> httpx.Response:
+    timeout = httpx.Timeout(5.0, **options)
+    async with http_client(keep_alive=None, timeout=timeout) as client:
+        request = client.build_request("POST", url, content=body, headers=body.headers)
+        response = await client.send(request, stream=True)
+        try:
+            await response.aread()
+        finally:
+            await response.aclose()
+        return response
+
+
+async def failure(url: str, **options: float) -> tuple[httpx.TransportError, SentBody]:
+    body = SentBody(b"prompt")
+    with pytest.raises(httpx.TransportError) as caught:
+        await post(url, body, **options)
+    return caught.value, body
+
+
+async def refuse_port() -> int:
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+async def test_a_refused_connection_is_certainly_not_sent():
+    assert not was_sent(*await failure(f"http://127.0.0.1:{await refuse_port()}/"))
+
+
+async def test_a_name_that_does_not_resolve_is_certainly_not_sent():
+    assert not was_sent(*await failure("http://no-such-host.invalid/"))
+
+
+async def test_a_server_that_speaks_no_tls_is_certainly_not_sent():
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+
+    async with listening(hang_up) as url:
+        assert not was_sent(*await failure(url.replace("http://", "https://")))
+
+
+async def test_a_certificate_that_is_not_trusted_is_certainly_not_sent(certificates):
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificates.cert, certificates.key)
+    distrustful = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    body = SentBody(b"prompt")
+
+    async def never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise AssertionError("a connection that was not trusted was used")
+
+    async with listening(never, tls) as url, http_client(verify=distrustful) as client:
+        with pytest.raises(httpx.TransportError) as caught:
+            await client.post(url, content=body, headers=body.headers)
+    assert not was_sent(caught.value, body)
+
+
+async def test_a_connection_that_is_never_made_in_time_is_certainly_not_sent():
+    accepted = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.set()
+        await reader.read()
+
+    async with listening(silent) as url:
+        error, body = await failure(url.replace("http://", "https://"), connect=0.2)
+        assert accepted.is_set()
+        assert isinstance(error, httpx.TimeoutException)
+        assert not was_sent(error, body)
+
+
+async def test_a_connection_closed_before_the_request_was_read_may_have_been_sent():
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with listening(close) as url:
+        assert was_sent(*await failure(url))
+
+
+async def test_a_connection_closed_after_the_request_was_sent_though_it_is_called_a_failure_to_connect():
+    async def read_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+
+    async with listening(read_and_close) as url:
+        error, body = await failure(url)
+        assert isinstance(error, httpx.ConnectTimeout)  # the trap that SentBody is for
+        assert was_sent(error, body)
+
+
+async def test_an_answer_that_is_cut_was_sent():
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{")
+        await writer.drain()
+
+    async with listening(cut) as url:
+        error, body = await failure(url)
+        assert isinstance(error, httpx.ReadError)
+        assert was_sent(error, body)
+
+
+async def test_an_answer_that_is_no_http_was_sent():
+    async def babble(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HELLO THERE\r\n\r\n")
+        await writer.drain()
+
+    async with listening(babble) as url:
+        assert was_sent(*await failure(url))
+
+
+async def test_an_answer_that_does_not_come_in_time_was_sent():
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        await reader.read()
+
+    async with listening(silent) as url:
+        error, body = await failure(url, read=0.2)
+        assert isinstance(error, httpx.TimeoutException)
+        assert was_sent(error, body)
+
+
+async def test_a_body_is_for_one_try():
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(ANSWER)
+
+    async with listening(answer) as url:
+        body = SentBody(b"prompt")
+        assert (await post(url, body)).status_code == 200
+        with pytest.raises(httpx.TransportError):
+            await post(url, body)
+
+
+async def test_a_body_of_pieces_counts_as_sent_with_the_first_piece_only():
+    async def broken() -> AsyncIterator[bytes]:
+        raise OSError("the source could not be read")
+        yield b""
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with listening(read) as url:
+        body = SentBody(broken(), length=100)
+        with pytest.raises(httpx.TransportError) as caught:
+            await post(url, body)
+        assert not was_sent(caught.value, body)
+
+
+async def test_what_is_sent_is_plain_and_whole():
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await request_of(reader))
+        writer.write(b"HTTP/1.1 307 \r\nlocation: /elsewhere\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"pro"
+        yield b"mpt"
+
+    async with listening(answer) as url:
+        for _ in range(2):
+            assert (await post(url, SentBody(pieces(), length=6))).status_code == 307
+    for head in heads:
+        lines = head.lower().split(b"\r\n")
+        assert b"accept-encoding: identity" in lines
+        assert b"connection: close" in lines
+        assert b"content-length: 6" in lines
+        assert head.endswith(b"\r\n\r\nprompt")
+        assert b"cookie" not in head.lower()
+        assert b"transfer-encoding" not in head.lower()
+
+
+@pytest.mark.parametrize(("keep_alive", "connections"), [(None, 2), (30.0, 1)])
+async def test_a_connection_is_used_again_only_when_that_is_asked_for(keep_alive, connections):
+    seen = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen += 1
+        while True:
+            await request_of(reader)
+            writer.write(ANSWER)
+
+    async with listening(answer) as url, http_client(keep_alive=keep_alive) as client:
+        for _ in range(2):
+            assert (await client.get(url)).text == "ok"
+    assert seen == connections
+
+
+async def test_a_new_connection_resumes_the_tls_session_of_the_last(certificates):
+    resumed: list[bool] = []
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificates.cert, certificates.key)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        resumed.append(writer.get_extra_info("ssl_object").session_reused)
+        await request_of(reader)
+        writer.write(ANSWER)
+        await writer.drain()
+
+    async with listening(answer, tls) as url, http_client(keep_alive=None) as client:
+        for _ in range(3):
+            assert (await client.get(url)).text == "ok"
+    assert resumed == [False, True, True]
+
+
+async def test_a_large_answer_comes_in_large_pieces():
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4000000\r\n\r\n" + bytes(4_000_000))
+        await writer.drain()
+
+    async with listening(answer) as url, http_client() as client, client.stream("GET", url) as response:
+        sizes = [len(chunk) async for chunk in response.aiter_raw()]
+    assert sum(sizes) == 4_000_000
+    assert 64_000 < max(sizes) <= 2 * READ_BYTES
