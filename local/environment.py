@@ -1,0 +1,68 @@
+"""The environment the stack's children get: whose settings win, and what is set when nobody set it.
+
+The settings of the app (design section 9) pass through from whoever starts the stack. Three kinds are treated apart:
+addresses of the stack's own servers and the means to reach them are always the stack's; the defaults below yield to
+what is set; a real `AZURE_OPENAI_ENDPOINT` takes the place of the local model server and of the defaults around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from local.certificates import Certificates, trust_environment
+from local.state import StackInfo
+
+DEFAULT_REQUESTS_PER_MINUTE = "60"
+MODEL_AUDIENCES = ("https://cognitiveservices.azure.com", "https://ai.azure.com")
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def real_endpoint(environ: Mapping[str, str]) -> str | None:
+    """Return the model endpoint to use in place of the local server, if one is set."""
+    return environ.get("AZURE_OPENAI_ENDPOINT") or None
+
+
+def real_audiences(environ: Mapping[str, str]) -> list[str]:
+    """Return the audiences whose tokens must be real ones: the model's, when its endpoint is beyond this machine."""
+    endpoint = real_endpoint(environ)
+    if endpoint is None or urlsplit(endpoint).hostname in _LOOPBACK:
+        return []
+    scope = environ.get("AZURE_OPENAI_SCOPE", "").removesuffix("/.default")
+    return [*MODEL_AUDIENCES, *([scope] if scope and scope not in MODEL_AUDIENCES else [])]
+
+
+def requests_per_minute(environ: Mapping[str, str]) -> str:
+    """Return the local model's quota: `LOCAL_RPM`, else what the app is told, else one that lets newcomers play."""
+    return environ.get("LOCAL_RPM") or environ.get("AZURE_OPENAI_REQUESTS_PER_MINUTE") or DEFAULT_REQUESTS_PER_MINUTE
+
+
+def child_environment(environ: Mapping[str, str], certificates: Certificates) -> dict[str, str]:
+    """Return what every child gets: the caller's environment, trust in the stack, and output that comes at once."""
+    return {**environ, **trust_environment(certificates), "PYTHONUNBUFFERED": "1"}
+
+
+def app_environment(environ: Mapping[str, str], certificates: Certificates, info: StackInfo) -> dict[str, str]:
+    """Return the environment of the host and the app for the stack that `info` describes."""
+    defaults = {"PUBLIC_BASE_URL": info.app, "ALLOW_PRIVATE_NETWORKS": "1"}
+    if real_endpoint(environ) is None:
+        defaults |= {
+            "AZURE_OPENAI_ENDPOINT": info.model,
+            "AZURE_OPENAI_DEPLOYMENT": "gpt-image-1",
+            "AZURE_OPENAI_MODEL": "gpt-image-1",
+            "AZURE_OPENAI_REQUESTS_PER_MINUTE": requests_per_minute(environ),
+        }
+        if info.c2pa_ca is not None:
+            defaults["C2PA_TRUST_ANCHORS"] = info.c2pa_ca
+    given = {name: value for name, value in child_environment(environ, certificates).items() if value}
+    return {
+        **defaults,
+        **given,
+        "STORAGE__blobServiceUri": info.blob,
+        "STORAGE__queueServiceUri": info.queue,
+        "STORAGE__tableServiceUri": info.table,
+        "EVENTS__topicEndpointUri": f"{info.topic}/api/events",
+        "IDENTITY_ENDPOINT": info.identity,
+        "IDENTITY_HEADER": info.identity_header,
+        "LOCAL_HOST_KEY": info.key,
+    }

@@ -1,0 +1,50 @@
+"""How the stack's small https servers listen: on loopback, on any free port, saying so when they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from typing import Any
+
+import uvicorn
+from starlette.requests import Request
+
+
+class _AnnouncingServer(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and sockets:
+            scheme = "https" if self.config.is_ssl else "http"
+            print(f"ready {scheme}://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)
+
+
+def serve(config: uvicorn.Config, port: int) -> None:
+    """Serve until SIGTERM or SIGINT on `port` (0: any free one) of 127.0.0.1; print `ready <url>` once listening."""
+    listener = listen(port)
+    config.timeout_graceful_shutdown = config.timeout_graceful_shutdown or 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has closed
+    with listener:
+        asyncio.run(_AnnouncingServer(config).serve(sockets=[listener]))
+
+
+def listen(port: int) -> socket.socket:
+    """Return a socket bound to `port` of 127.0.0.1 (0: any free one). Raises OSError when the port is taken."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+async def read_json(request: Request) -> Any:
+    """Return the JSON of a control request, or None when it is none (callers then refuse it by its type)."""
+    try:
+        return json.loads(await request.body())
+    except ValueError:
+        return None
