@@ -25,6 +25,7 @@ API_VERSION: Final = "2024-11-04"
 TRIES: Final = 6
 _FIRST_DELAY: Final = 0.2  # seconds; doubled each time, so about six seconds in all before a paid image is given up
 _TIMEOUT: Final = 120.0  # seconds for one try, of at most 8 MB
+_TURN_BYTES: Final = 2**19  # what is sent without letting others have a turn of the loop
 _PASSING: Final = frozenset({401, 408, 429, 500, 502, 503, 504})  # 401: the token ended on the way
 
 
@@ -174,8 +175,13 @@ class _Pieces:
         self._pieces = ()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        turn = 0
         for piece in self._pieces:
             yield piece
+            turn += len(piece)
+            if turn >= _TURN_BYTES:  # a fast network takes all at once, and the loop would do nothing else meanwhile
+                turn = 0
+                await asyncio.sleep(0)
 
 
 def block_id(nonce: str, number: int) -> str:

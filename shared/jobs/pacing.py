@@ -135,12 +135,7 @@ class Pacer:
             await back_off()
         return Later(self._clock() + _spread(CONTENDED_SECONDS), deployment.name)
 
-    async def estimate_wait(
-        self,
-        deployments: Sequence[Deployment],
-        *,
-        images: int = 1,  # noqa: ARG002 - asked as `reserve` is
-    ) -> timedelta | None:
+    async def estimate_wait(self, deployments: Sequence[Deployment]) -> timedelta | None:
         """How long a reservation made now would wait, without making one; None when every deployment is out.
 
         The same for any number of images: they delay those who come after.

@@ -99,7 +99,7 @@ async def refuse_if_busy(accepted: AcceptedRequest) -> None:
     room = await rooms()
     current = settings()
     able = deployments.candidates(current.deployments, accepted.request.model)
-    wait = await room.pacer.estimate_wait(able, images=accepted.request.n)
+    wait = await room.pacer.estimate_wait(able)
     if wait is None:
         raise DarkroomError("deployment_unavailable", "No deployment can serve this request; see /api/health/details.")
     room_left = timedelta(seconds=max(0.0, current.sync_budget_seconds - typical_seconds(accepted.request)))

@@ -21,19 +21,15 @@ LONGEST_RETRY = timedelta(hours=1)
 
 
 async def announce(room: Rooms, job: Job, entry: OutboxEntry) -> None:
-    """Publish the event of `job` and clear its outbox entry. A topic that refuses is asked again later: the job ended
-    all the same, so nothing is raised."""
+    """Publish the event of `job` and clear its outbox entry. Where the topic does not take it the entry stays, due
+    again at its time: the job ended all the same, so nothing is raised."""
     from azure.core.exceptions import AzureError
 
     try:
         await _publish(room, job)
-    except (AzureError, DarkroomError) as error:
-        tries = min(entry.tries, 10)
-        due = datetime.now(UTC) + min(FIRST_RETRY * 2**tries, LONGEST_RETRY)
-        log.warning("the event of job %s was not taken (%s); next try at %s", job.id, type(error).__name__, due)
-        await room.outbox.postpone(entry, due)
-    else:
         await room.outbox.sent(entry)
+    except (AzureError, DarkroomError) as error:
+        log.warning("the event of job %s was not taken (%s); next try at %s", job.id, type(error).__name__, entry.due)
 
 
 async def send_due() -> int:
@@ -41,11 +37,16 @@ async def send_due() -> int:
     room = await rooms()
     entries = await room.outbox.due()
     for entry in entries:
+        # Put off before it is sent: of several timers one gets it.
+        pause = min(FIRST_RETRY * 2 ** min(entry.tries, 10), LONGEST_RETRY)
+        taken = await room.outbox.postpone(entry, datetime.now(UTC) + pause)
+        if taken is None:
+            continue
         job = await room.store.get(entry.job_id)
         if job is None:
-            await room.outbox.sent(entry)
+            await room.outbox.sent(taken)
         else:
-            await announce(room, job, entry)
+            await announce(room, job, taken)
     return len(entries)
 
 

@@ -42,10 +42,11 @@ NEAR = timedelta(seconds=10)
 """A slot this near is waited for in place."""
 WAKE_BEFORE = timedelta(seconds=5)
 """A message that comes back for a far slot comes this early: queue polling is late by up to two seconds."""
-RETRY_CONNECT = (1.0, 2.0, 5.0, 10.0, 30.0)
-"""Seconds between calls that could not connect."""
+RETRY_CONNECT = (1.0, 2.0, 5.0)
+"""Seconds between calls that could not connect; after these a queued job comes back later, a caller is told."""
+NO_CONNECTION = timedelta(seconds=30)
 
-_NOT_THE_JOBS_FAULT = ("lease_lost", "storage_unavailable")
+_NOT_THE_JOBS_FAULT = ("lease_lost", "job_ended", "storage_unavailable")
 
 
 async def deliver(job_id: str) -> None:
@@ -90,8 +91,9 @@ class _Run:
     room: Rooms
     lease: Lease
     deadline: datetime | None
-    connect_failures: int = 0
     unreachable: set[str] = field(default_factory=set)
+    """Deployments that could not be reached in this round of tries."""
+    rounds: int = 0
 
     @property
     def files(self) -> JobFiles:
@@ -99,7 +101,7 @@ class _Run:
 
     async def go(self) -> None:
         accepted = await self.files.get_request()
-        while not self.lease.job.status.ended:
+        while self.lease.job.status is Status.RUNNING:
             try:
                 self.lease.check()
                 self._check_age()
@@ -130,7 +132,7 @@ class _Run:
 
     async def _slot(self, able: tuple[Deployment, ...], accepted: AcceptedRequest) -> Slot | None:
         """A slot whose turn is now; None when the job was given back to wait for a far one."""
-        kept = slot_of(self.lease.job, able)
+        kept = slot_of(self.lease.job, able, images=accepted.request.n)
         while True:
             now = datetime.now(UTC)
             turn: Slot | Later
@@ -288,7 +290,7 @@ class _Run:
             case Step.WAIT:
                 await self._wait_as_told(error, deployment, slot)
             case Step.CONNECT_AGAIN:
-                await self._connect_again(deployment)
+                await self._connect_again(error, deployment)
             case Step.DEPLOYMENT_OUT:
                 await self.room.pacer.out(deployment, error.inner or error.message)
                 await self.lease.uncount_call()
@@ -328,15 +330,19 @@ class _Run:
         await self.room.pacer.blocked(deployment, until, slot=slot if limited else None)
         await self.lease.uncount_call()
 
-    async def _connect_again(self, deployment: Deployment) -> None:
-        self.unreachable.add(deployment.name)
-        if self.unreachable >= {entry.name for entry in settings().deployments}:
-            self.unreachable.clear()
-        pause = RETRY_CONNECT[min(self.connect_failures, len(RETRY_CONNECT) - 1)]
-        self.connect_failures += 1
+    async def _connect_again(self, error: DarkroomError, deployment: Deployment) -> None:
         await self.lease.uncount_call()
-        if not self.unreachable:
-            await self._sleep_until(datetime.now(UTC) + timedelta(seconds=pause))
+        self.unreachable.add(deployment.name)
+        if self.unreachable < {entry.name for entry in settings().deployments}:
+            return
+        self.unreachable.clear()
+        if self.rounds < len(RETRY_CONNECT):
+            self.rounds += 1
+            await self._sleep_until(datetime.now(UTC) + timedelta(seconds=RETRY_CONNECT[self.rounds - 1]))
+        elif self.deadline is not None:
+            await self.fail(error)
+        else:
+            await self._come_back(Later(datetime.now(UTC) + NO_CONNECTION, deployment.name))
 
     async def settle_predecessor(self, claim: Claim) -> bool:
         """Settle the call a dead runner left behind. True when the job is ended by that."""

@@ -116,7 +116,14 @@ def tables() -> TableServiceClient:
     def make() -> TableServiceClient:
         from azure.data.tables.aio import TableServiceClient
 
-        return TableServiceClient(settings().table_service_uri, credential=storage_credential())
+        return TableServiceClient(
+            settings().table_service_uri,
+            credential=storage_credential(),
+            # The SDK's own patience is longer than a lease lasts.
+            retry_total=3,
+            connection_timeout=5,
+            read_timeout=10,
+        )
 
     return keep("tables", make)
 
