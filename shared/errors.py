@@ -39,7 +39,7 @@ class _Kind:
 _INVALID = "invalid_request_error"
 _SERVER = "server_error"
 
-_KINDS: dict[str, _Kind] = {
+CODES: dict[str, _Kind] = {
     # What a caller sent.
     "invalid_json": _Kind(400, _INVALID),
     "invalid_multipart": _Kind(400, _INVALID),
@@ -109,7 +109,7 @@ class DarkroomError(Exception):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        kind = _KINDS[code]
+        kind = CODES[code]
         self.code = code
         self.message = message
         self.param = param

@@ -200,7 +200,7 @@ def _listed_deployments(reader: _Reader, listed: str) -> tuple[Deployment, ...]:
     return tuple(found.values())
 
 
-_ENTRY_TYPES: dict[str, tuple[type, ...]] = {
+DEPLOYMENT_MEMBERS: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "endpoint": (str,),
     "deployment": (str,),
@@ -219,9 +219,9 @@ def _listed_deployment(reader: _Reader, where: str, entry: Any) -> Deployment | 
         reader.problem(where, "is no JSON object")
         return None
     for name, value in entry.items():
-        types = _ENTRY_TYPES.get(name)
+        types = DEPLOYMENT_MEMBERS.get(name)
         if types is None:
-            reader.problem(f"{where}.{name}", f"is not known; known are {', '.join(_ENTRY_TYPES)}")
+            reader.problem(f"{where}.{name}", f"is not known; known are {', '.join(DEPLOYMENT_MEMBERS)}")
             return None
         if not isinstance(value, types) or isinstance(value, bool) or (value in ("", 0) and name != "priority"):
             reader.problem(f"{where}.{name}", "has the wrong type or is empty")

@@ -116,7 +116,8 @@ class BlobClient:
     async def _write(self, name: str, query: str, pieces: Sequence[bytes], headers: Mapping[str, str]) -> None:
         response = await self._send("PUT", name, query, pieces, headers)
         await response.aclose()
-        if response.status_code in (409, 412) and await self._is_ours(name, headers):
+        # 400 is what a list of blocks gets that an earlier try has committed already.
+        if response.status_code in (400, 409, 412) and await self._is_ours(name, headers):
             return
         if response.status_code != 201:
             raise _refused(response)

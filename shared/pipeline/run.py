@@ -290,7 +290,7 @@ class _Run:
             case Step.WAIT:
                 await self._wait_as_told(error, deployment, slot)
             case Step.CONNECT_AGAIN:
-                await self._connect_again(error, deployment)
+                await self._connect_again(error, accepted, deployment)
             case Step.DEPLOYMENT_OUT:
                 await self.room.pacer.out(deployment, error.inner or error.message)
                 await self.lease.uncount_call()
@@ -330,10 +330,11 @@ class _Run:
         await self.room.pacer.blocked(deployment, until, slot=slot if limited else None)
         await self.lease.uncount_call()
 
-    async def _connect_again(self, error: DarkroomError, deployment: Deployment) -> None:
+    async def _connect_again(self, error: DarkroomError, accepted: AcceptedRequest, deployment: Deployment) -> None:
         await self.lease.uncount_call()
         self.unreachable.add(deployment.name)
-        if self.unreachable < {entry.name for entry in settings().deployments}:
+        able = deployments.candidates(settings().deployments, accepted.request.model)
+        if not self.unreachable.issuperset(entry.name for entry in able):
             return
         self.unreachable.clear()
         if self.rounds < len(RETRY_CONNECT):
