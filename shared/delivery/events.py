@@ -16,7 +16,9 @@ _TYPES = {
 }
 
 
-def completion(document: dict[str, Any], *, app_name: str, ended_at: datetime, with_prompt: bool) -> CloudEvent[dict[str, Any]]:
+def completion(
+    document: dict[str, Any], *, app_name: str, ended_at: datetime, with_prompt: bool
+) -> CloudEvent[dict[str, Any]]:
     """The event of an ended job, its `data` the job document without links and, unless `with_prompt`, the prompt."""
     from azure.core.messaging import CloudEvent
 

@@ -63,7 +63,7 @@ async def call(
     """
     import httpx
 
-    from shared.platform.transport import SentBody, was_sent
+    from shared.platform.transport import SentBody
 
     source = _Source(payload)
     body = SentBody(source.read(), length=payload.length)
@@ -84,7 +84,7 @@ async def call(
     except httpx.TransportError as error:
         if source.failed:
             raise DarkroomError("source_unavailable", "A stored source of this edit could not be read.") from error
-        if was_sent(error, body):
+        if body.sent:
             raise unknown("no_answer", "the connection ended before an answer came") from error
         raise DarkroomError("not_connected", f"Deployment '{deployment.name}' could not be reached.") from error
     try:

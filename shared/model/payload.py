@@ -31,9 +31,7 @@ class SourceFile:
     read: Callable[[], AsyncIterator[bytes]]
 
 
-def source_file(
-    field: str, content_type: str, length: int, read: Callable[[], AsyncIterator[bytes]]
-) -> SourceFile:
+def source_file(field: str, content_type: str, length: int, read: Callable[[], AsyncIterator[bytes]]) -> SourceFile:
     """A source under the file name its type asks for: the service refuses parts whose type it cannot tell."""
     extension = EXTENSIONS[content_type]
     return SourceFile(field, f"{field.removesuffix('[]')}.{extension}", content_type, length, read)

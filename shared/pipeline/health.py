@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any
 
+import pybase64
+
+from shared.delivery import provenance
 from shared.errors import DarkroomError
 from shared.images.capabilities import problem
 from shared.pipeline.rooms import rooms
@@ -31,7 +34,9 @@ _PROBE_SECONDS = 5.0
 async def details() -> dict[str, Any]:
     """`status` is `ok`, or `degraded` when a setting is wrong, a dependency does not answer or a deployment is out."""
     current = settings()
-    problems = [*current.problems, *filter(None, (problem(entry.model) for entry in current.deployments))]
+    found = [problem(entry.model) for entry in current.deployments]
+    found += [provenance.trust_anchors_problem(current.c2pa_trust_anchors)]
+    problems = [*current.problems, *filter(None, found)]
     dependencies = await _dependencies()
     deployments = await _deployments()
     fine = (
@@ -42,6 +47,7 @@ async def details() -> dict[str, Any]:
     return {
         "status": "ok" if fine else "degraded",
         "versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in _PACKAGES}},
+        "base64": pybase64.get_version(),
         "problems": problems,
         "dependencies": dependencies,
         "deployments": deployments,

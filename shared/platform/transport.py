@@ -77,15 +77,6 @@ class SentBody(httpx.AsyncByteStream):
             yield piece
 
 
-def was_sent(error: BaseException, body: SentBody) -> bool:
-    """Whether the service may have seen the request of which sending, or reading the answer, ended in `error`.
-
-    The body alone decides; `error` is asked for so that no caller decides by its class. False is certain, True is not.
-    """
-    del error
-    return body.sent
-
-
 class _ResponseStream(AiohttpResponseStream):
     CHUNK_SIZE = READ_BYTES
 

@@ -58,10 +58,12 @@ class FakeBlobs:
         if component == "block":
             self.blocks[name, request.query["blockid"]] = body
             return web.Response(status=201)
+        listed = re.findall(r"<Uncommitted>(.*?)</Uncommitted>", body.decode()) if component == "blocklist" else []
+        if any((name, block) not in self.blocks for block in listed):
+            return web.Response(status=400, headers={"x-ms-error-code": "InvalidBlockList"})
         if request.headers.get("if-none-match") == "*" and name in self.blobs:
             return web.Response(status=409, headers={"x-ms-error-code": "BlobAlreadyExists"})
         if component == "blocklist":
-            listed = re.findall(r"<Uncommitted>(.*?)</Uncommitted>", body.decode())
             body = b"".join(self.blocks.pop((name, block)) for block in listed)
         else:
             assert request.headers["x-ms-blob-type"] == "BlockBlob"

@@ -47,6 +47,16 @@ async def test_a_put_whose_answer_was_lost_is_recognised_as_done():
         assert fake.blobs == {"results/0.png": b"abc"}
 
 
+async def test_a_commit_whose_answer_was_lost_is_recognised_as_done():
+    async with fake_blobs() as (fake, blobs):
+        names = [block_id("nonce", number) for number in range(2)]
+        for name in names:
+            await blobs.put_block("results/0.png", name, [b"ab"])
+        fake.faults.append("lose")
+        await blobs.commit("results/0.png", names, content_type="image/png", metadata={"sha256": "s"})
+        assert fake.blobs == {"results/0.png": b"abab"}
+
+
 async def test_other_bytes_under_the_name_are_left_alone_and_reported():
     async with fake_blobs() as (fake, blobs):
         await blobs.put("results/0.png", [b"first"], content_type="image/png", metadata={"sha256": "1"})

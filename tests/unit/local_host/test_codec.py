@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from local.host import codec
@@ -14,6 +14,7 @@ _VALUES = st.recursive(
 )
 
 
+@settings(max_examples=30)
 @given(st.lists(st.dictionaries(st.text(), _VALUES), max_size=4), st.integers(1, 7))
 def test_messages_come_out_as_they_went_in_however_the_bytes_are_cut(messages: list, cut: int) -> None:
     async def run() -> list:

@@ -41,9 +41,15 @@ def test_more_than_23_hours_are_days_as_dot_net_has_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", ["", "* * *", "60 * * * * *", "* * * 0 * *", "* * * * * 7", "0 0 0 30 2 *", "*/0 * * * * *", "5-1 * * * * *",
-                 "a * * * * *", "00:00:00", "* * * * foo *"]
-)  # fmt: skip
+    "schedule",
+    ["", "* * *", "60 * * * * *", "* * * 0 * *", "* * * * * 7", "0 0 0 30 2 *", "*/0 * * * * *", "5-1 * * * * *"],
+)
 def test_a_schedule_that_cannot_be_is_refused(schedule: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_schedule(schedule)
+
+
+@pytest.mark.parametrize("schedule", ["a * * * * *", "* * * * foo *", "00:00:00"])
+def test_a_schedule_of_unknown_words_is_refused(schedule: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_schedule(schedule)

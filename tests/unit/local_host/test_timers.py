@@ -73,9 +73,7 @@ async def test_a_timer_with_nothing_missed_waits_for_its_time(tmp_path: Path) ->
     for _ in range(2):
         timer = Timer("yearly", YEARLY, runs, remember=state)
         timer.start()
-        async with asyncio.timeout(10):
-            while not state.exists():
-                await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the timer comes as far as its own sleep
         await timer.stop()
     assert runs.told.empty()
     assert datetime.fromisoformat(json.loads(state.read_text())["next"]) > datetime.now(UTC)

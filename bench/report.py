@@ -1,0 +1,42 @@
+"""Figures against their targets, as lines a person and a script can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms"
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:.1f} MB"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something measured that may be `most` at the most."""
+
+    name: str
+    value: float
+    most: float
+    show: Callable[[float], str] = ratio
+    beside: str = ""
+
+    @property
+    def met(self) -> bool:
+        return self.value <= self.most
+
+
+def report(targets: Sequence[Target]) -> bool:
+    """Prints each; says whether all were met."""
+    for target in targets:
+        verdict = "pass" if target.met else "MISS"
+        beside = f"  ({target.beside})" if target.beside else ""
+        print(f"  {verdict}  {target.name}: {target.show(target.value)}, at most {target.show(target.most)}{beside}")
+    return all(target.met for target in targets)
