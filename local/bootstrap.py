@@ -90,7 +90,7 @@ def install_node_packages() -> None:
         [str(node), str(npm), "ci", "--loglevel=error"],
         "npm could not install the packages of local/node/package-lock.json.",
         cwd=NODE_FOLDER,
-        env=dict(os.environ, PATH=path),
+        env=dict({"NODE_USE_SYSTEM_CA": "1"}, **dict(os.environ, PATH=path)),  # companies put their own CA there
     )
     stamp.write_text(wanted)
     _say(f"... done in {time.monotonic() - started:.0f} s")

@@ -49,7 +49,7 @@ def up(options: StackOptions) -> int:
         print(f"\nUp after {time.monotonic() - started:.1f} s. Ctrl-C ends it.\n")
         print(_describe(info, real_model=environment.real_endpoint(options.environ) is not None))
         stack.wait()
-    except InterruptedStackError:
+    except (InterruptedStackError, KeyboardInterrupt):
         print("\nStopping.")
         return 0
     except AlreadyRunningError:
@@ -111,7 +111,7 @@ def _say_already_running(directory: Path) -> None:
     print(f"A stack already runs in {_shown(directory)}: {where}.", file=sys.stderr)
     if info:
         print(_addresses(info), file=sys.stderr)
-    print("End it with Ctrl-C in its terminal, or with: python -m local.stack down", file=sys.stderr)
+    print("End it with Ctrl-C in its terminal, or with: make stop", file=sys.stderr)
 
 
 def _describe(info: StackInfo, *, real_model: bool) -> str:

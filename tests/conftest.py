@@ -107,9 +107,18 @@ def azurite_environment(azurite: StorageAccount, monkeypatch: pytest.MonkeyPatch
     return azurite
 
 
+@pytest.fixture
+def quiet_environment() -> dict[str, str]:
+    """What children inherit from a person without settings of their own."""
+    return _inherited()
+
+
+def _inherited() -> dict[str, str]:
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | _STACK_SETTINGS
+
+
 def _stack_options(directory: Path, **changes: Any) -> StackOptions:
-    environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environ |= {**_STACK_SETTINGS, **changes.pop("environ", {})}
+    environ = {**_inherited(), **changes.pop("environ", {})}
     return StackOptions(directory=directory, environ=environ, certificates=_CERTIFICATES.ca.parent, **changes)
 
 

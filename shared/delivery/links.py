@@ -15,8 +15,10 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
-_KEY_HOURS = 12
 _CLOCK_SKEW = timedelta(minutes=5)
+_KEY_LIFE = timedelta(hours=12)
+# Storage gives a key for seven days at most, counted from its start.
+_LONGEST_KEY_LIFE = timedelta(days=7) - 2 * _CLOCK_SKEW
 
 
 @dataclass(slots=True)
@@ -25,8 +27,7 @@ class ResultLinks:
 
     blobs: BlobServiceClient
     minutes: int
-    _key: Any = None
-    _key_until: datetime = datetime.min.replace(tzinfo=UTC)
+    _key: _DelegationKey | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def sign(self, blob: str) -> str:
@@ -35,24 +36,29 @@ class ResultLinks:
 
         container, _, name = blob.partition("/")
         now = datetime.now(UTC)
-        key = await self._delegation_key(now + timedelta(minutes=self.minutes))
-        expiry = min(now + timedelta(minutes=self.minutes), self._key_until)
+        expiry = now + timedelta(minutes=self.minutes)
+        key = await self._delegation_key(now, expiry)
         signature = generate_blob_sas(
             account_name=str(self.blobs.account_name),
             container_name=container,
             blob_name=name,
-            user_delegation_key=key,
+            user_delegation_key=key.value,
             permission=BlobSasPermissions(read=True),
             start=now - _CLOCK_SKEW,
-            expiry=expiry,
+            expiry=min(expiry, key.until),
         )
         return f"{self.blobs.url.rstrip('/')}/{container}/{quote(name)}?{signature}"
 
-    async def _delegation_key(self, needed_until: datetime) -> Any:
+    async def _delegation_key(self, now: datetime, needed_until: datetime) -> _DelegationKey:
         async with self._lock:
-            if needed_until > self._key_until:
-                now = datetime.now(UTC)
-                until = max(now + timedelta(hours=_KEY_HOURS), needed_until + timedelta(hours=1))
-                self._key_until = min(until, now + timedelta(days=7) - _CLOCK_SKEW)
-                self._key = await self.blobs.get_user_delegation_key(now - _CLOCK_SKEW, self._key_until)
-        return self._key
+            if self._key is None or needed_until > self._key.until:
+                until = max(now + _KEY_LIFE, needed_until + _CLOCK_SKEW)
+                until = min(until, now + _LONGEST_KEY_LIFE)
+                self._key = _DelegationKey(await self.blobs.get_user_delegation_key(now - _CLOCK_SKEW, until), until)
+            return self._key
+
+
+@dataclass(frozen=True, slots=True)
+class _DelegationKey:
+    value: Any
+    until: datetime

@@ -159,8 +159,6 @@ class _Run:
             return
         if isinstance(turn, Slot):
             await self.room.pacer.give_up(turn)
-        if self.not_connected is not None:
-            raise self.not_connected
         raise DarkroomError(
             "rate_limit_exceeded",
             "The model's next free turn is too far for a synchronous answer. Retry later, or POST to /api/jobs.",
@@ -333,7 +331,7 @@ class _Run:
         await self.lease.uncount_call()
 
     async def _connect_again(self, error: DarkroomError, accepted: AcceptedRequest, deployment: Deployment) -> None:
-        """Another deployment at once, where one can serve; else a pause, a long one without holding a worker."""
+        """Another deployment at once, where one can serve; else a pause, and after some the end of patience."""
         await self.lease.uncount_call()
         self.unreachable.add(deployment.name)
         able = deployments.candidates(settings().deployments, accepted.request.model)
@@ -341,14 +339,13 @@ class _Run:
         if others and await self.room.pacer.estimate_wait(others) is not None:
             return
         self.unreachable.clear()
-        self.not_connected = error
-        pause = timedelta(seconds=RETRY_CONNECT[min(self.connect_failures, len(RETRY_CONNECT) - 1)])
-        self.connect_failures += 1
-        until = datetime.now(UTC) + pause
-        if self.deadline is None and pause > NEAR:
-            await self._come_back(Later(until, deployment.name))
+        if self.rounds < len(RETRY_CONNECT):
+            self.rounds += 1
+            await self._sleep_until(datetime.now(UTC) + timedelta(seconds=RETRY_CONNECT[self.rounds - 1]))
+        elif self.deadline is not None:
+            await self.fail(error)
         else:
-            await self._sleep_until(until)
+            await self._come_back(Later(datetime.now(UTC) + NO_CONNECTION, deployment.name))
 
     async def settle_predecessor(self, claim: Claim) -> bool:
         """Settle the call a dead runner left behind. True when the job is ended by that."""

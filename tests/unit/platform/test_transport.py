@@ -92,7 +92,7 @@ async def test_a_certificate_that_is_not_trusted_is_certainly_not_sent(certifica
         raise AssertionError("a connection that was not trusted was used")
 
     async with listening(never, tls) as url, http_client(verify=distrustful) as client:
-        with pytest.raises(httpx.TransportError) as caught:
+        with pytest.raises(httpx.TransportError):
             await client.post(url, content=body, headers=body.headers)
     assert not body.sent
 
@@ -184,7 +184,7 @@ async def test_a_body_of_pieces_counts_as_sent_with_the_first_piece_only():
 
     async with listening(read) as url:
         body = SentBody(broken(), length=100)
-        with pytest.raises(httpx.TransportError) as caught:
+        with pytest.raises(httpx.TransportError):
             await post(url, body)
         assert not body.sent
 

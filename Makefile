@@ -1,0 +1,47 @@
+# Everything a person does with this project. `make help` lists it; each command first installs what is missing.
+
+# The first Python that really runs: `local/bootstrap.py` takes any from 3.8 on and finds 3.13 itself.
+ANY_PYTHON = $$(for candidate in .venv/bin/python python3.13 python3 python; do \
+	if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 8))' >/dev/null 2>&1; then echo $$candidate; exit; fi; done; \
+	if command -v uv >/dev/null 2>&1; then uv python find 3.13; else echo python3; fi)
+PYTHON = .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help run stop demo test lint format requirements bench clean install
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
+
+run: install ## bring up the app and all it talks to, and stay (PORT=7071, WORKERS=1)
+	@$(PYTHON) -m local.stack up
+
+stop: ## end the stack that `make run` started, from another terminal
+	@if [ -x $(PYTHON) ]; then $(PYTHON) -m local.stack down; fi
+
+demo: install ## generate, edit and submit a job, and show what came of it (pictures in .local/demo)
+	@$(PYTHON) -m local.demo
+
+test: install ## run all tests (ARGS="-k word" picks some)
+	@$(PYTHON) -m pytest $(ARGS)
+
+lint: install ## check style and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+format: install ## put the code into the project's style
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+bench: install ## measure speed and memory against the naive way and the floor
+	@$(PYTHON) -m bench
+
+requirements: install ## pin the packages of requirements*.in anew
+	@$(PYTHON) -m uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet requirements.in -o requirements.txt
+	@$(PYTHON) -m uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet requirements-dev.in -o requirements-dev.txt
+
+clean: stop ## drop the local stack's data (.local); a running stack is stopped first
+	@rm -rf .local
+
+install: ## install everything into .venv and local/node (the others do it by themselves)
+	@$(ANY_PYTHON) local/bootstrap.py
