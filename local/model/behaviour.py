@@ -133,7 +133,7 @@ class Fault:
     """A row of `errors.NAMED` as an event in the middle of a stream."""
 
     def image_bytes(self) -> bytes | None:
-        return None if self.image_bytes_b64 is None else base64.b64decode(self.image_bytes_b64)
+        return None if self.image_bytes_b64 is None else base64.b64decode(self.image_bytes_b64, validate=True)
 
 
 MATCHABLE = ("operation", "deployment", "surface")

@@ -5,6 +5,8 @@ Never kept: credentials (only their kind, and the claims of a token that are no 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections import deque
 from dataclasses import asdict, dataclass, field
@@ -68,12 +70,31 @@ class CallLog:
     def __init__(self, keep: int = 10_000) -> None:
         self._calls: deque[Call] = deque(maxlen=keep)
         self._sequence = 0
+        self._changed = asyncio.Event()
 
     def open(self, **known: Any) -> Call:
         self._sequence += 1
         call = Call(sequence=self._sequence, time=time.time(), **known)
         self._calls.append(call)
+        self._changed.set()
         return call
+
+    def finish(self, call: Call) -> None:
+        """The call is over; whoever waits for it is told."""
+        call.finished = time.time()
+        self._changed.set()
+
+    async def wait(self, *, taken: int, finished: int, timeout_seconds: float) -> bool:
+        """Whether `taken` calls were kept and `finished` of them over before the time was."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_seconds):
+                while not self._has(taken, finished):
+                    self._changed.clear()
+                    await self._changed.wait()
+        return self._has(taken, finished)
+
+    def _has(self, taken: int, finished: int) -> bool:
+        return len(self._calls) >= taken and sum(call.finished is not None for call in self._calls) >= finished
 
     def clear(self) -> None:
         """Forget the calls; numbers go on."""

@@ -11,14 +11,27 @@ from starlette.routing import Route
 from local.model.behaviour import BehaviourError
 from local.model.server import Server
 
+LONGEST_WAIT_SECONDS = 30.0
+
+
+def _number(request: Request, name: str) -> int:
+    value = request.query_params.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
 
 def control_routes(server: Server) -> list[Route]:
     """GET and DELETE of calls; GET, PUT and DELETE of the behaviour."""
 
     async def calls(request: Request) -> Response:
+        """GET with `?taken=N` or `?finished=N` waits (at most 30 s) until N calls are kept or over."""
         if request.method == "DELETE":
             server.calls.clear()
             return Response(status_code=204)
+        await server.calls.wait(
+            taken=_number(request, "taken"),
+            finished=_number(request, "finished"),
+            timeout_seconds=LONGEST_WAIT_SECONDS,
+        )
         return JSONResponse(server.calls.as_json())
 
     async def behaviour(request: Request) -> Response:

@@ -53,7 +53,10 @@ def tampered(content: bytes, output_format: str) -> bytes:
 def _tampered_png(content: bytes) -> bytes:
     chunks = _png_chunks(content)
     pixels = bytearray(zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT")))
-    pixels[len(pixels) // 2] ^= 0x55
+    (height,) = struct.unpack_from(">I", content, 20)
+    row = len(pixels) // height
+    # The middle of the middle row: never the byte before a row, which names its filter.
+    pixels[row * (height // 2) + row // 2] ^= 0x55
     changed = bytearray(content[:8])
     written = False
     for kind, data in chunks:

@@ -94,7 +94,7 @@ class Exchange:
             if self._call.outcome == "running":
                 self._call.outcome = "failed"
             self._call.client_left = self._call.outcome == "left"
-            self._call.finished = time.time()
+            self._server.calls.finish(self._call)
 
     async def _answer(self) -> None:
         check_gateway(self._call, self._request.headers, self._caller, self._server.keys, self._context())

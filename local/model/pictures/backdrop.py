@@ -103,7 +103,7 @@ def _sun(canvas: Canvas, scene: Scene, light: Light) -> None:
             (light.x + light.radius * 0.32) * canvas.width, (light.y - light.radius * 0.12) * canvas.height
         )
         shade = np.clip(light.radius * side * 0.94 - side_step + 0.5, 0, 1) * disc
-        canvas.blend(shade * np.float32(0.93), mixed(light.zenith, light.middle, 0.35))
+        canvas.blend(shade * np.float32(0.93), mixed(light.zenith, light.middle, 0.8))
 
 
 def _stars(canvas: Canvas, reach: float) -> None:
@@ -123,7 +123,8 @@ def _clouds(canvas: Canvas, scene: Scene, light: Light, horizon: float) -> None:
     low = 0.4 if heavy else float(canvas.random.uniform(0.5, 0.58))
     cover = smoothstep(low, low + 0.22, noise)
     # Lighter where the cloud above is thinner: the upper edges catch the light.
-    shifted = np.roll(cover, max(2, rows // 60), axis=0)
+    step = max(2, rows // 60)
+    shifted = np.concatenate([cover[:step], cover[:-step]])
     edge = np.clip(cover - shifted, 0, 1)
     white = mixed(light.sun, light.horizon, 0.35 if scene.hour != "day" else 0.05)
     base = mixed(light.middle, white, 0.55 if not heavy else 0.18)

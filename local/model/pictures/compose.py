@@ -98,7 +98,12 @@ def _place(
     member: int,
 ) -> None:
     alone = order == 0 and member == 0
-    share = thing.size * (1.0 if alone else float(random.uniform(0.5, 0.8)) if thing.flock > 1 else 0.78)
+    share = thing.size
+    if thing.flock > 1 and not alone:
+        # Those behind are smaller, and a flock beside something else is smaller still.
+        share *= float(random.uniform(0.5, 0.8)) * (1.0 if order == 0 or thing.stand == "air" else 0.6)
+    elif not alone:
+        share *= 0.78
     if scene.title and thing.stand != "air":
         share *= 0.86
     size = max(12, int(min(image.size) * share))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFilter, features
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from local.model.pictures.fonts import RIGHT_TO_LEFT, font, has_glyph, script_of
 
@@ -31,8 +31,8 @@ class Run:
         return self.script in RIGHT_TO_LEFT
 
     def shaping(self) -> dict[str, Any]:
-        """What libraqm is told; without libraqm Pillow takes neither."""
-        if not features.check("raqm"):
+        """What libraqm is told; a font laid out without libraqm takes none of it."""
+        if font(self.script, _MEASURE_SIZE).layout_engine != ImageFont.Layout.RAQM:
             return {}
         direction = {"direction": "rtl" if self.right_to_left else "ltr"}
         # Unified ideographs have Japanese forms in this font unless it is told that no Japanese is meant.
@@ -109,7 +109,7 @@ def fitted(text: str, width: int, height: int, largest: int, smallest: int = 12)
     if not words:
         return None
     measured = [(word, sum(run.width(_MEASURE_SIZE) for run in runs_of(word))) for word in words]
-    size = largest
+    size = max(largest, smallest)
     while size > smallest:
         lines = _wrapped(measured, width * _MEASURE_SIZE / size)
         widest = max(total for _, total in lines) * size / _MEASURE_SIZE

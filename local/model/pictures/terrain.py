@@ -169,13 +169,13 @@ def _hills(canvas: Canvas, scene: Scene, light: Light) -> None:
 
 
 def _tufts(canvas: Canvas, ridge: Floats, colour: Colour, near: float) -> None:
-    """Rows of grass or crop that follow the hill: fine lines, closer together far away."""
+    """Rows of crop that follow the hill, closer together towards its top, fading downhill."""
     first = max(0, int(ridge.min()))
-    under = canvas.rows[first:] - ridge
-    pace = 5 + 16 * near
-    lines = np.sin(under / pace * (1 + 0.02 * under / pace)) * canvas.noise(under.shape[0], 220, 40, 1)
-    cover = smoothstep(0.3, 0.62, lines) * np.clip(under / 3, 0, 1) * 0.35
-    canvas.blend(cover.astype(np.float32), colour, first)
+    under = np.maximum(canvas.rows[first:] - ridge, 0)
+    scale = canvas.height / 1024 * (0.6 + near)
+    rows = np.sin(np.sqrt(under / scale) * 3.2 + canvas.line_noise(6, 2))
+    fade = np.clip(under / (8 * scale), 0, 1) * np.clip(1 - under / (190 * scale), 0, 1)
+    canvas.blend(smoothstep(0.2, 0.9, rows) * fade * np.float32(0.3), colour, first)
 
 
 def _desert(canvas: Canvas, scene: Scene, light: Light) -> None:

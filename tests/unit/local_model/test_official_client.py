@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 
+import httpx
 import openai
 import pytest
 
-from tests.unit.local_model.support import mask, opened, png
+from tests.unit.local_model.support import mask, opened, png, token
 
 Client = openai.AsyncOpenAI
 
 
 @pytest.fixture(params=["azure-key", "azure-token", "v1"])
-def official(request: pytest.FixtureRequest, port_url: str) -> Client:
-    from tests.unit.local_model.support import token
+async def official(request: pytest.FixtureRequest, port_url: str) -> AsyncIterator[Client]:
+    async with _client(request.param, port_url) as client:
+        yield client
 
-    if request.param == "v1":
+
+def _client(kind: str, port_url: str) -> Client:
+    if kind == "v1":
         return openai.AsyncOpenAI(base_url=f"{port_url}/openai/v1/", api_key="k", max_retries=0)
-    credential = {"api_key": "k"} if request.param == "azure-key" else {"azure_ad_token": token()}
+    credential = {"api_key": "k"} if kind == "azure-key" else {"azure_ad_token": token()}
     return openai.AsyncAzureOpenAI(
         azure_endpoint=port_url, api_version="2025-04-01-preview", max_retries=0, **credential
     )
@@ -64,8 +69,6 @@ async def test_it_raises_the_services_errors(official: Client) -> None:
 
 
 async def test_it_raises_an_error_from_the_middle_of_a_stream(official: Client) -> None:
-    import httpx
-
     async with httpx.AsyncClient() as control:
         url = str(official.base_url).partition("/openai")[0]
         await control.put(f"{url}/_local/behaviour", json={"faults": [{"stream_error": "server_error"}]})
@@ -75,10 +78,8 @@ async def test_it_raises_an_error_from_the_middle_of_a_stream(official: Client) 
 
 
 async def test_it_waits_as_told_by_a_429_and_tries_again(port_url: str) -> None:
-    import httpx
-
-    client = openai.AsyncOpenAI(base_url=f"{port_url}/openai/v1/", api_key="k", max_retries=1)
-    async with httpx.AsyncClient(base_url=port_url) as control:
+    retrying = openai.AsyncOpenAI(base_url=f"{port_url}/openai/v1/", api_key="k", max_retries=1)
+    async with retrying as client, httpx.AsyncClient(base_url=port_url) as control:
         fault = {"name": "rate_limited", "retry_after_seconds": 0.01}
         await control.put("/_local/behaviour", json={"faults": [fault]})
         await client.images.generate(model="gpt-image-1", prompt="a boat", quality="low")

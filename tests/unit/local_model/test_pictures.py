@@ -163,8 +163,7 @@ def test_long_text_is_made_smaller_and_then_cut_short() -> None:
 def test_without_the_font_packages_words_are_still_set(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fonts, "_SYSTEM_FOLDERS", ())
-    monkeypatch.setattr(fonts.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(fonts, "_PLACES", dict.fromkeys(fonts._PLACES, ()))
     for cached in (fonts.font_file, fonts._has_glyph):
         cached.cache_clear()
     fonts._open_fonts.__dict__.clear()
