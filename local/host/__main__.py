@@ -77,8 +77,8 @@ async def _run(settings: HostSettings, workers: int, listening: socket.socket) -
             print(f"ready http://{host.address}", flush=True)
             await stopping
         return 0
-    except (IndexingError, UnservedAppError, RouteTemplateError, WorkerLostError, TimeoutError) as error:
-        print(f"The app cannot be served.\n{error or type(error).__name__}", file=sys.stderr)
+    except (IndexingError, UnservedAppError, RouteTemplateError, WorkerLostError) as error:
+        print(f"The app cannot be served.\n{error}", file=sys.stderr)
         return 1
     finally:
         starting.cancel()

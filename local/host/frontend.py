@@ -15,9 +15,10 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from local.host import eventgrid
+from local.host.asgi import Receive, Scope, Send, respond
 from local.host.keys import is_allowed, presented_key
 from local.host.metadata import Function
-from local.host.proxy import Proxy, Receive, Request, Scope, Send, respond
+from local.host.proxy import Proxy, Request
 from local.host.routing import Router, normalise, request_target
 from local.host.settings import HostSettings
 from local.host.workers import Workers
@@ -128,7 +129,11 @@ class Frontend:
         if function is None or function.kind != "eventGridTrigger":
             await respond(send, 404, b"cannot find function")
             return
-        body = await read_body(receive, eventgrid.LARGEST_DELIVERY)
+        try:
+            body = await read_body(receive, eventgrid.LARGEST_DELIVERY)
+        except ValueError:
+            await respond(send, 413)
+            return
         reply = await eventgrid.receive(
             scope["method"], dict(scope["headers"]), body, lambda event: self._deliver(function, event)
         )

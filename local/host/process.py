@@ -73,6 +73,9 @@ class WorkerProcess:
             async with asyncio.timeout(_START_SECONDS):
                 await worker._index(app)
                 await worker._listening()
+        except TimeoutError:
+            await worker.stop()
+            raise WorkerLostError(f"{label} took longer than {_START_SECONDS:.0f} s to load the app") from None
         except BaseException:
             await worker.stop()
             raise
@@ -112,11 +115,6 @@ class WorkerProcess:
         self._writer.write(codec.encode(message))
         return future
 
-    def forget(self, invocation_id: str) -> None:
-        """Stop waiting for an invocation that the worker will never see the request of."""
-        if future := self._pending.pop(invocation_id, None):
-            future.cancel()
-
     async def _collect(self, reader: asyncio.StreamReader) -> None:
         while (message := await codec.read(reader)) is not None:
             future = self._pending.pop(message["id"], None)
@@ -151,6 +149,7 @@ class WorkerProcess:
         except TimeoutError:
             self.kill()
             await self._process.wait()
+        self.kill()  # what the app started is in the same group
         await asyncio.wait(self._pumps, timeout=1)
         for pump in self._pumps:
             pump.cancel()
@@ -181,8 +180,9 @@ def _print(label: str, line: bytes) -> None:
 def _readable(error: dict[str, str], app: Path) -> str:
     """The runtime's message, then the lines of the traceback that lie in the app."""
     lines = error["stack_trace"].splitlines()
-    own = []
-    for number, line in enumerate(lines):
-        if line.lstrip().startswith("File ") and str(app) in line and "site-packages" not in line:
-            own += lines[number : number + 2]
-    return "\n".join([error["message"], *own])
+    own = [
+        "\n".join(lines[number : number + 2])
+        for number, line in enumerate(lines)
+        if line.lstrip().startswith("File ") and str(app) in line and "site-packages" not in line
+    ]
+    return "\n".join([error["message"], *dict.fromkeys(own)])  # a chained exception repeats the lines of its cause

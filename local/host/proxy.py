@@ -8,35 +8,26 @@ route parameters only (DefaultHttpProxyService.cs in Azure/azure-functions-host)
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
-from local.host.invocations import InvocationError, invoke
+from local.host.asgi import Answer, Receive, RequestBody, Scope, Send, forwarded_headers, refuse_body
+from local.host.invocations import invoke
 from local.host.metadata import Function
 from local.host.process import WorkerProcess
 from local.host.settings import HostSettings
 from local.host.workers import Workers
 
-type Scope = MutableMapping[str, Any]
-type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
-_HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer transfer-encoding "
-    b"upgrade".split()
-)
-_NOT_FORWARDED = _HOP_BY_HOP | {b"host", b"expect", b"x-ms-invocation-id"}
-_NOT_RETURNED = _HOP_BY_HOP | {b"date", b"server"}  # the host's own server adds a date
-_REPLACED = frozenset((b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"))
 _ATTEMPTS = 10
 _WAIT_FOR_WORKER_SECONDS = 10.0
-_LINGER_SECONDS = 5.0
 _ANSWER_OF_FAILED_SECONDS = 5.0
 _WORKER_KEEP_ALIVE_SECONDS = 3  # below uvicorn's 5, so that no request meets a connection that is being closed
 
@@ -53,38 +44,64 @@ class Request:
     target: str
 
 
-class RequestBody:
-    """The client's body on its way in, one chunk ahead of the worker, counted against the host's limit."""
+class WorkerRefusedError(Exception):
+    """The worker's server broke off before it answered, or the request must not be sent to it again."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive, self._limit = receive, limit
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-        self.is_too_large = False
 
-    async def pump(self) -> None:
-        """Take the body in; return when the client has gone or has sent more than the limit."""
-        received, more = 0, True
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                return
-            if not more:
-                continue
-            more = message.get("more_body", False)
-            chunk = message.get("body", b"")
-            received += len(chunk)
-            if received > self._limit:
-                self.is_too_large = True
-                return
-            if chunk:
-                await self._chunks.put(chunk)
-            if not more:
-                await self._chunks.put(None)
+class _Attempt:
+    """One try to put a request to a worker. The invocation is sent when the request's first bytes are, and once.
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The body for the worker."""
-        while (chunk := await self._chunks.get()) is not None:
-            yield chunk
+    Were it sent earlier, a client that leaves at the wrong moment would leave the worker waiting for a request that
+    never comes. aiohttp sends an idempotent request again when a kept connection breaks; a function would run twice.
+    `patience` is without end until the invocation fails. Then the worker's server answers 500, unless the runtime had
+    not brought invocation and request together yet: that request would wait for ever.
+    """
+
+    def __init__(self, proxy: Proxy, worker: WorkerProcess, request: Request, headers: dict[str, str]) -> None:
+        self.invocation_id = str(uuid.uuid4())
+        self.invocation: asyncio.Task[None] | None = None
+        self.patience = asyncio.timeout(None)
+        self._proxy, self._worker, self._request, self._headers = proxy, worker, request, headers
+
+    async def headers_sent(self) -> None:
+        """Called by aiohttp as it writes the request's headers."""
+        if self.invocation is not None:
+            raise WorkerRefusedError("the connection to the worker broke")
+        self.invocation = self._proxy.invoke(self._worker, self._request, self.invocation_id, self._headers)
+        self.invocation.add_done_callback(self._lose_patience)
+
+    def _lose_patience(self, invocation: asyncio.Task[None]) -> None:
+        if invocation.cancelled() or invocation.exception() is None:
+            return
+        with contextlib.suppress(RuntimeError):  # raised when the answer is there already
+            self.patience.reschedule(asyncio.get_running_loop().time() + _ANSWER_OF_FAILED_SECONDS)
+
+
+class _Upload(aiohttp.payload.Payload):
+    """A streamed body whose headers do not wait for its first chunk."""
+
+    def __init__(self, body: RequestBody) -> None:
+        super().__init__(body)
+        self._body = body
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002  (aiohttp's signature)
+        """Not a text."""
+        raise TypeError
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the headers, then each chunk as it comes in."""
+        writer.send_headers()
+        async for chunk in self._body.chunks():
+            await writer.write(chunk)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002  (here too)
+        """As `write`: the host's server has seen to it that the body has the length its header says."""
+        await self.write(writer)
+
+
+async def _on_headers_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    attempt: _Attempt = context.trace_request_ctx
+    await attempt.headers_sent()
 
 
 class Proxy:
@@ -97,6 +114,8 @@ class Proxy:
 
     async def start(self) -> None:
         """Open the client side."""
+        tracing = aiohttp.TraceConfig()
+        tracing.on_request_headers_sent.append(_on_headers_sent)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_WORKER_KEEP_ALIVE_SECONDS, use_dns_cache=False),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -105,6 +124,7 @@ class Proxy:
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             max_line_size=65_536,
             max_field_size=65_536,
+            trace_configs=[tracing],
         )
 
     async def stop(self) -> None:
@@ -160,27 +180,26 @@ class Proxy:
         scope = request.scope
         has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
         query = "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
-        for attempt in range(_ATTEMPTS):
+        for number in range(_ATTEMPTS):
             worker = await self._worker()
             if worker is None or worker.http_uri is None:
                 return None
-            invocation_id = str(uuid.uuid4())
-            invocation = self._invoke(worker, request, invocation_id, dict(headers))
-            asking = asyncio.ensure_future(
-                self._session.request(
-                    scope["method"],
-                    URL(worker.http_uri + request.target + query, encoded=True),
-                    headers=[*headers, ("x-ms-invocation-id", invocation_id)],
-                    data=body.chunks() if has_body else None,
-                    allow_redirects=False,
-                )
-            )
+            attempt = _Attempt(self, worker, request, dict(headers))
             try:
-                return await _first_answer(asking, invocation)
+                async with attempt.patience:
+                    return await self._session.request(
+                        scope["method"],
+                        URL(worker.http_uri + request.target + query, encoded=True),
+                        headers=[*headers, ("x-ms-invocation-id", attempt.invocation_id)],
+                        data=_Upload(body) if has_body else None,
+                        allow_redirects=False,
+                        trace_request_ctx=attempt,
+                    )
             except aiohttp.ClientConnectorError:
-                # Nothing was sent yet. The host of Azure, too, tries ten times, 50 to 250 ms apart.
-                worker.forget(invocation_id)
-                await asyncio.sleep(min(0.05 * 2**attempt, 0.25))
+                if attempt.invocation is not None:
+                    raise
+                # Nothing was sent. The host of Azure, too, tries ten times, 50 to 250 ms apart (RetryProxyHandler.cs).
+                await asyncio.sleep(min(0.05 * 2**number, 0.25))
         return None
 
     async def _worker(self) -> WorkerProcess | None:
@@ -190,7 +209,7 @@ class Proxy:
         except TimeoutError:
             return None
 
-    def _invoke(
+    def invoke(
         self, worker: WorkerProcess, request: Request, invocation_id: str, headers: dict[str, str]
     ) -> asyncio.Task[None]:
         """Send the invocation. It goes on to its own end whatever becomes of the request, as in Azure."""
@@ -213,103 +232,3 @@ class Proxy:
         self.invocations.discard(invocation)
         if not invocation.cancelled():
             invocation.exception()  # looked at, so that asyncio does not report what the log already has
-
-
-async def _first_answer(
-    asking: asyncio.Future[aiohttp.ClientResponse], invocation: asyncio.Task[None]
-) -> aiohttp.ClientResponse:
-    """The worker's response. Raises InvocationError when the invocation failed and no response comes of it.
-
-    Ordinarily a failed function answers 500 through the worker's server; but an invocation that fails before the
-    runtime has brought it together with its request leaves that request waiting for ever.
-    """
-    try:
-        await asyncio.wait((asking, invocation), return_when=asyncio.FIRST_COMPLETED)
-        if not asking.done() and invocation.exception() is not None:
-            await asyncio.wait((asking,), timeout=_ANSWER_OF_FAILED_SECONDS)
-            if not asking.done():
-                raise InvocationError("the invocation failed and its request was left without an answer")
-        return await asking
-    finally:
-        asking.cancel()
-
-
-class Answer:
-    """The response to the client, and how far it has got."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.has_started = False
-
-    async def start(self, response: aiohttp.ClientResponse) -> None:
-        """Send the worker's status and headers."""
-        headers = [(name.lower(), value) for name, value in response.raw_headers]
-        dropped = _NOT_RETURNED | _named_by_connection(headers)
-        self.has_started = True
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": response.status,
-                "headers": [(name, value) for name, value in headers if name not in dropped],
-            }
-        )
-
-    async def chunk(self, chunk: bytes) -> None:
-        """Send a piece of the body; waits while the client is slower than the worker."""
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-
-    async def end(self) -> None:
-        """End the body."""
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def whole(self, status: int) -> None:
-        """Send a status with an empty body: the form of the host's own answers."""
-        self.has_started = True
-        await respond(self._send, status)
-
-
-async def respond(
-    send: Send, status: int, body: bytes = b"", headers: tuple[tuple[bytes, bytes], ...] = (), *, more: bool = False
-) -> None:
-    """Send a whole response; with `more` the connection is kept for the caller to end."""
-    length = () if status == 204 else ((b"content-length", str(len(body)).encode()),)
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-async def refuse_body(receive: Receive, send: Send) -> None:
-    """Answer 413 and close the connection, after listening on for a little.
-
-    A client that is still sending when the connection is closed often never reads the answer.
-    """
-    await respond(send, 413, headers=((b"connection", b"close"),), more=True)
-    try:
-        async with asyncio.timeout(_LINGER_SECONDS):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
-                pass
-    except TimeoutError:
-        pass
-    await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def forwarded_headers(scope: Scope, trust_principal_headers: bool) -> list[tuple[str, str]]:
-    """The client's headers as the worker may see them.
-
-    Easy Auth's `x-ms-client-principal*` are dropped unless the platform vouches for them; nobody but the host names an
-    invocation. Raises UnicodeDecodeError for a value that is no UTF-8, which Kestrel refuses too.
-    """
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    dropped = _NOT_FORWARDED | _REPLACED | _named_by_connection(headers)
-    kept = [
-        (name.decode("ascii"), value.decode())
-        for name, value in headers
-        if name not in dropped and (trust_principal_headers or not name.startswith(b"x-ms-client-principal"))
-    ]
-    client, host = scope.get("client"), next((value for name, value in headers if name == b"host"), b"")
-    kept += [("x-forwarded-for", client[0] if client else "127.0.0.1"), ("x-forwarded-proto", scope["scheme"])]
-    return [*kept, ("x-forwarded-host", host.decode())]
-
-
-def _named_by_connection(headers: list[tuple[bytes, bytes]]) -> frozenset[bytes]:
-    named = (value for name, value in headers if name == b"connection")
-    return frozenset(token.strip().lower() for value in named for token in value.split(b","))

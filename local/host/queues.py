@@ -105,6 +105,11 @@ class QueueListener:
     def start(self) -> None:
         """Begin to listen."""
         self._loop = asyncio.create_task(self._listen())
+        self._loop.add_done_callback(self._report)
+
+    def _report(self, loop: asyncio.Task[None]) -> None:
+        if not loop.cancelled() and (error := loop.exception()):
+            log.critical("The listener of queue '%s' broke down.", self._queue.name, exc_info=error)
 
     async def stop(self) -> None:
         """Take no more messages; those that were taken meanwhile go back at once. Running ones go on."""

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ class HostSettings:
     """Everything the host is told. `route_prefix` without slashes; times in seconds; sizes in bytes."""
 
     app: Path
-    key: str
+    key: str = field(repr=False)
     route_prefix: str = "api"
     request_body_limit: int = DEFAULT_REQUEST_BODY_LIMIT
     function_timeout: float | None = 1800.0

@@ -19,13 +19,21 @@ from azure.core.exceptions import (
     ResourceNotFoundError,
 )
 from azure.identity.aio import ManagedIdentityCredential
-from azure.storage.queue import ExponentialRetry
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from local.host.metadata import UnservedAppError
 from local.host.queues import MessageGoneError, QueueMessage, StorageError
 
 _NEVER = -1
+_PATIENCE: dict[str, Any] = {
+    "connection_timeout": 5,
+    "read_timeout": 15,
+    "initial_backoff": 0,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+    "retry_total": 2,
+}
+_AT_ONCE: dict[str, Any] = {"retry_total": 0}  # the listener itself asks again
 _GONE = ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound")
 
 
@@ -39,7 +47,7 @@ class AzureQueue:
     async def create(self) -> None:
         """Make the queue unless it exists."""
         try:
-            await self._client.create_queue()
+            await self._client.create_queue(**_AT_ONCE)
         except ResourceExistsError:
             return
         except AzureError as error:
@@ -48,7 +56,10 @@ class AzureQueue:
     async def receive(self, count: int, visibility_timeout: float) -> list[QueueMessage]:
         """Take up to `count` messages."""
         pages = self._client.receive_messages(
-            messages_per_page=count, max_messages=count, visibility_timeout=_seconds(visibility_timeout)
+            messages_per_page=count,
+            max_messages=count,
+            visibility_timeout=_seconds(visibility_timeout),
+            **_AT_ONCE,
         ).by_page()
         try:
             # One page is one request; going on would ask again until the queue is empty.
@@ -108,8 +119,7 @@ class Connections:
         client_id = self._setting(prefix, "clientId")
         credential = ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
         self._credentials.append(credential)
-        retries = ExponentialRetry(initial_backoff=0, increment_base=2, retry_total=2, random_jitter_range=0)
-        return QueueServiceClient(address, credential=credential, retry_policy=retries, logging_enable=False)
+        return QueueServiceClient(address, credential=credential, **_PATIENCE)
 
     def _setting(self, prefix: str, name: str) -> str | None:
         value = self._environment.get(f"{prefix}__{name}")

@@ -51,9 +51,8 @@ def _end_with_the_host() -> None:
 
 
 def _log_to_stderr(level: str) -> None:
-    """Send what the app logs to stderr; the host passes it on. The runtime's own notes are kept out, as in Azure."""
+    """Send what the app logs to stderr; the host passes it on."""
     logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("azure.functions").setLevel(logging.WARNING)
     # uvicorn gives its loggers a level when it starts, but leaves filters alone. Its access log stays: Azure shows it.
     logging.getLogger("uvicorn.error").addFilter(_is_worth_saying)
     for stream in (sys.stdout, sys.stderr):
@@ -78,7 +77,10 @@ async def _serve(descriptor: int, app: Path) -> None:
 
 async def _index(app: Path) -> codec.Message:
     """Index the app; the message says what it holds, or why it could not be read."""
+    notes = logging.getLogger("azure.functions")
+    notes.setLevel(logging.CRITICAL)  # what it would log of a failure is in its answer too
     started = await _ask("worker_init_request", capabilities={}, function_app_directory=str(app))
+    notes.setLevel(logging.WARNING)
     if error := _error(started.result):
         return {"error": error}
     listed = await _ask("functions_metadata_request")

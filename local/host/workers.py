@@ -15,7 +15,7 @@ from typing import Any
 from local.host.process import IndexingError, WorkerLostError, WorkerProcess
 
 _BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
-_STABLE_SECONDS = 10.0
+_STABLE_SECONDS = 1.0
 
 log = logging.getLogger("host.workers")
 
@@ -79,8 +79,8 @@ class Slot:
                 return await self._start(self.label)
             except IndexingError as error:
                 log.error("%s: the app does not load. %s", self.label, error)
-            except (WorkerLostError, OSError, TimeoutError) as error:
-                log.error("%s did not start: %s", self.label, error or type(error).__name__)
+            except (WorkerLostError, OSError) as error:
+                log.error("%s did not start: %s", self.label, error)
             self._failures += 1
 
     def _enter(self, worker: WorkerProcess) -> None:

@@ -25,7 +25,7 @@ class RunningHost:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "local.host", "--app", str(app), "--port", "0", "--workers", str(workers)],
             cwd=Path(__file__).parents[3],
-            env={**os.environ, "LOCAL_HOST_KEY": KEY, **environment},
+            env={**os.environ, "LOCAL_HOST_KEY": KEY, "LOCAL_HOST_GRACE_SECONDS": "0", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

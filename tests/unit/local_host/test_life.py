@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -58,6 +57,7 @@ def test_a_killed_worker_is_replaced_and_its_request_fails(start_host) -> None:
     host.hears(r"Executed 'slow' \(Failed: worker 1 ended during the invocation")
     assert httpx.get(f"{host.url}/hello", timeout=20, trust_env=False).text == "hello"  # waits for the new worker
     assert worker_pid(host) != pid
+    assert sum("slow has begun" in line for line in host.lines) == 1  # it was not asked for a second time
 
 
 def test_a_response_that_was_under_way_is_cut_when_the_worker_dies(start_host) -> None:
@@ -117,27 +117,29 @@ def test_workers_do_not_outlive_a_killed_host(start_host) -> None:
 
 
 def test_a_worker_whose_loop_is_blocked_does_not_outlive_a_killed_host(start_host, tmp_path: Path) -> None:
-    write_app(tmp_path, "import asyncio\nasyncio.get_running_loop().call_later(0.2, __import__('time').sleep, 600)\n")
+    write_app(tmp_path, "import os, time\nprint('blocked', os.getpid(), flush=True)\ntime.sleep(600)\n")
     host = start_host(tmp_path)
-    assert host.url
-    pid = worker_pid_of(host)
-    time_blocked(pid)
+    pid = int(host.hears(r"blocked (\d+)")[1])
     host.process.kill()
     assert gone(pid)
 
 
-def worker_pid_of(host) -> int:
-    [child] = psutil.Process(host.process.pid).children()
-    return child.pid
+def test_sigterm_while_the_app_is_loading_ends_it(start_host, tmp_path: Path) -> None:
+    write_app(tmp_path, "import os, time\nprint('loading', os.getpid(), flush=True)\ntime.sleep(600)\n")
+    host = start_host(tmp_path)
+    pid = int(host.hears(r"loading (\d+)")[1])
+    assert host.terminate() == 0
+    assert gone(pid)
 
 
-def time_blocked(pid: int) -> None:
-    """Wait until the worker sits in its sleep of ten minutes."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        if "nanosleep" in Path(f"/proc/{pid}/wchan").read_text():
-            return
-        time.sleep(0.05)
+def test_what_the_app_started_ends_with_its_worker(start_host, tmp_path: Path) -> None:
+    body = "import subprocess\nchild = subprocess.Popen(['sleep', '600'])\nprint('child', child.pid)\n"
+    write_app(tmp_path, body)
+    host = start_host(tmp_path)
+    pid = int(host.hears(r"child (\d+)")[1])
+    assert host.url
+    assert host.terminate() == 0
+    assert gone(pid)
 
 
 def write_app(directory: Path, body: str) -> None:

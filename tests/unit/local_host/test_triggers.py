@@ -114,6 +114,7 @@ def test_event_grid_delivers_through_the_webhook(host) -> None:
     host.hears(r'arrived \["e1", "Good", \{"n": 1\}\]')
     assert deliver("arrived", {**event, "type": "Bad"}).status_code == 500
     assert deliver("absent", event).status_code == 404
+    assert deliver("arrived", {**event, "data": "x" * 3_000_000}).status_code == 413
     without_key = httpx.post(
         f"{host.url}/runtime/webhooks/EventGrid?functionName=arrived", json=[event], trust_env=False
     )
