@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
-import c2pa  # type: ignore[import-untyped]
+import c2pa
 
 from local.model.behaviour import EXTENDED_KEY_USAGES
 from local.model.certificates import SigningCertificate, signing_certificate

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from shared.settings import settings
 
 if TYPE_CHECKING:
-    import c2pa  # type: ignore[import-untyped]
+    import c2pa
 
 EXTENDED_KEY_USAGES: Final = (
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing: OpenAI
