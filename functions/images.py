@@ -4,6 +4,7 @@ A synchronous answer: the job is accepted, run at once in a task of its own, and
 """
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
@@ -13,6 +14,7 @@ from functions.forms import Form, read_form
 from shared.errors import DarkroomError
 from shared.jobs.job import Job, Status
 from shared.pipeline import accept, read, run
+from shared.platform import telemetry
 from shared.settings import settings
 
 blueprint = func.Blueprint()
@@ -45,6 +47,18 @@ async def image_edits_v1(req: Request) -> Response:
 
 
 async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
+    deadline = datetime.now(UTC) + timedelta(seconds=settings().sync_budget_seconds)
+    job = await _accept(req, kind, deployment, deadline)
+    try:
+        return await _render(await _run(job, deadline))
+    except TimeoutError:
+        return _still_running(job)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller's SDK must not try again by itself
+        return _unfinished(job, web.as_error("image answer", error))
+
+
+async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> Job:
+    """Read, check and accept the request. What was read is let go here: the call that follows takes minutes."""
     caller = web.caller(req)
     intake = await accept.intake()
     try:
@@ -55,23 +69,31 @@ async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
         accepted = await accept.understand(
             intake, caller, form.data, kind=kind, deployment=deployment, images=form.images, mask=form.mask
         )
-        await accept.refuse_if_busy(accepted)
-        job = await accept.begin(intake, accepted, caller)
+        await accept.refuse_if_busy(accepted, deadline)
+        return await accept.begin(intake, accepted, caller)
     except BaseException:
         await intake.discard()
         raise
-    try:
-        return await _render(await _run(job))
-    except TimeoutError:
-        return _still_running(job)
 
 
-async def _run(job: Job) -> Job:
-    """Run `job` in a task that a caller who leaves does not cancel. Raises `TimeoutError` at the end of the budget."""
-    task = asyncio.create_task(run.run_now(job))
+async def _run(job: Job, deadline: datetime) -> Job:
+    """Run `job` in a task that a caller who leaves does not cancel. Raises `TimeoutError` at the deadline."""
+    task = asyncio.create_task(run.run_now(job, deadline))
     _running.add(task)
-    task.add_done_callback(_running.discard)
-    return await asyncio.wait_for(asyncio.shield(task), settings().sync_budget_seconds)
+    task.add_done_callback(_ended)
+    return await asyncio.wait_for(asyncio.shield(task), (deadline - datetime.now(UTC)).total_seconds())
+
+
+def _ended(task: asyncio.Task[Job]) -> None:
+    _running.discard(task)
+    # Looked at here: nobody else may, and asyncio would log the message of what was never looked at.
+    if not task.cancelled() and (error := task.exception()) and not isinstance(error, DarkroomError):
+        telemetry.log_unexpected("a synchronous job", error)
+
+
+def _unfinished(job: Job, error: DarkroomError) -> Response:
+    """The job exists and may have been paid for, but cannot be answered now: it is read later, not asked for again."""
+    return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
 
 
 def _still_running(job: Job) -> Response:
@@ -80,7 +102,7 @@ def _still_running(job: Job) -> Response:
         f"The image is not ready within the {settings().sync_budget_seconds:.0f} s of a synchronous answer. It is "
         f"still being made: read it at {settings().public_base_url}/api/jobs/{job.id}.",
     )
-    return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
+    return _unfinished(job, error)
 
 
 async def _render(job: Job) -> Response:
@@ -98,6 +120,6 @@ def _failure(job: Job) -> Response:
     else:
         error = DarkroomError.from_row(dict(job.error))
     headers = {"x-darkroom-job": job.id}
-    if job.attempts:
+    if job.attempts or error.code == "canceled":
         headers["x-should-retry"] = "false"
     return web.error_response(error, headers)

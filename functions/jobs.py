@@ -6,9 +6,10 @@ from typing import Any
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
 
-from functions import web
+from functions import ranges, web
 from functions.forms import Form, read_form
 from shared.errors import DarkroomError
+from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 from shared.pipeline import accept, read
 
@@ -30,7 +31,7 @@ async def submit_job(req: Request) -> Response:
     except BaseException:
         await intake.discard()
         raise
-    return await _pending(submitted.job, submitted.token)
+    return await _pending(submitted.job, submitted.token, accepted)
 
 
 @blueprint.route(route="api/jobs/{id}", methods=["GET"])
@@ -52,16 +53,18 @@ async def poll_job(req: Request) -> Response:
     return JSONResponse(await read.signed_document(job, token=token))
 
 
-async def _pending(job: Job, token: str) -> Response:
+async def _pending(job: Job, token: str, accepted: AcceptedRequest | None = None) -> Response:
     """202 with what Logic Apps and Power Automate need to come back: an absolute Location and when."""
     headers = {
         "location": read.poll_url(job.id, token),
         "retry-after": str(read.retry_after(job, datetime.now(UTC))),
     }
-    return JSONResponse(await read.signed_document(job, token=token), status_code=202, headers=headers)
+    return JSONResponse(
+        await read.signed_document(job, token=token, accepted=accepted), status_code=202, headers=headers
+    )
 
 
-@blueprint.route(route="api/images/{job}/{index}", methods=["GET"])
+@blueprint.route(route="api/images/{job}/{index}", methods=["GET", "HEAD"])
 @web.door
 async def get_image(req: Request) -> Response:
     image = await _image(req)
@@ -69,11 +72,19 @@ async def get_image(req: Request) -> Response:
     headers = {"etag": etag, "cache-control": "private, max-age=31536000, immutable", "accept-ranges": "bytes"}
     if _matches(req.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    wanted = req.headers.get("range") if req.headers.get("if-range", etag) == etag else None
-    blob = await read.blob(image["blob"], byte_range=wanted)
-    for name in ("content-length", "content-range"):
-        if name in blob.headers:
-            headers[name] = blob.headers[name]
+    size = int(image["bytes"])
+    if req.method == "HEAD":
+        return Response(headers={**headers, "content-length": str(size)}, media_type=image["content_type"])
+    wanted = req.headers.get("range", "") if req.headers.get("if-range", etag) == etag else ""
+    try:
+        part = ranges.positions(wanted, size)
+    except DarkroomError as error:
+        return web.error_response(error, {"content-range": f"bytes */{size}"})
+    first, last = part or (0, size - 1)
+    headers["content-length"] = str(last - first + 1)
+    if part:
+        headers["content-range"] = f"bytes {first}-{last}/{size}"
+    blob = await read.blob(image["blob"], byte_range=f"bytes={first}-{last}" if part else None)
     return StreamingResponse(
         web.closing(blob), status_code=blob.status, media_type=image["content_type"], headers=headers
     )

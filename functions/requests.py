@@ -6,11 +6,13 @@ from shared.errors import DarkroomError
 from shared.jobs.job import is_id
 from shared.jobs.queue import parse_message
 from shared.pipeline import run
+from shared.platform import telemetry
 
 blueprint = func.Blueprint()
 
 
 @blueprint.queue_trigger(arg_name="message", queue_name="image-requests", connection="STORAGE")
+@telemetry.without_words
 async def run_request(message: func.QueueMessage) -> None:
     """Run the job a message names. What fails for want of storage raises: the message then comes back."""
     job_id = parse_message(message.get_body()).get("job_id")

@@ -3,15 +3,18 @@
 import azure.functions as func
 
 from shared.pipeline import announce, recover
+from shared.platform import telemetry
 
 blueprint = func.Blueprint()
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="*/30 * * * * *", use_monitor=False)
+@telemetry.without_words
 async def send_outbox(timer: func.TimerRequest) -> None:
     await announce.send_due()
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="15 * * * * *", use_monitor=False)
+@telemetry.without_words
 async def recover_jobs(timer: func.TimerRequest) -> None:
     await recover.abandoned()

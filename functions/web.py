@@ -1,21 +1,21 @@
 """What the HTTP doors share: who calls, a body within its limit, errors in the shape of the images API."""
 
+import asyncio
 import functools
 import json
-import logging
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response
+from starlette.requests import ClientDisconnect
 
 from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
-from shared.platform import principals
+from shared.platform import principals, telemetry
 from shared.platform.principals import Caller
 from shared.settings import settings
 
-log = logging.getLogger("darkroom")
+_LARGE_JSON_BYTES = 2**20  # parsing more would hold up the event loop for milliseconds
 
 GUARDED_BY_KEYS = principals.keys_guard()
 
@@ -29,19 +29,20 @@ def door(handler: Handler) -> Handler:
     async def guarded(req: Request) -> Response:
         try:
             return await handler(req)
-        except DarkroomError as error:
-            return error_response(error)
         except Exception as error:  # noqa: BLE001 - the last fence before a caller would see a stack trace
-            log_unexpected(handler.__name__, error)
-            return error_response(DarkroomError("internal_error", "Darkroom failed; the log of the app says why."))
+            return error_response(as_error(handler.__name__, error))
 
     return guarded
 
 
-def log_unexpected(where: str, error: BaseException) -> None:
-    """Where and what kind of failure, without its message: that may quote what a caller sent."""
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("%s failed unexpectedly: %s\n%s", where, type(error).__name__, frames)
+def as_error(where: str, error: Exception) -> DarkroomError:
+    """`error` for the caller: what is no `DarkroomError` becomes `internal_error`, and its trace goes to the log."""
+    if isinstance(error, DarkroomError):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return DarkroomError("invalid_value", "The caller left before the whole request had come.")
+    telemetry.log_unexpected(where, error)
+    return DarkroomError("internal_error", "Darkroom failed; the log of the app says why.")
 
 
 def error_response(error: DarkroomError, headers: dict[str, str] | None = None) -> Response:
@@ -84,7 +85,9 @@ async def json_body(req: Request) -> Any:
     body = bytearray()
     async for chunk in body_chunks(req):
         body += chunk
-    return parse_json(body)
+    if len(body) < _LARGE_JSON_BYTES:
+        return parse_json(body)
+    return await asyncio.to_thread(parse_json, body)
 
 
 def parse_json(text: bytes | bytearray | str) -> Any:

@@ -7,6 +7,7 @@ becomes a sentence in `Settings.problems`, shown by `/api/health/details`, and t
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,7 +79,9 @@ def read(env: Mapping[str, str]) -> Settings:
     if private and on_azure:
         reader.problem("ALLOW_PRIVATE_NETWORKS", "exists for the local stack and is refused on Azure; remove it")
     hostname = env.get("WEBSITE_HOSTNAME", "")
-    base = reader.url("PUBLIC_BASE_URL", required=False) or (f"https://{hostname}" if hostname else "")
+    base = reader.url("PUBLIC_BASE_URL", required=False, schemes=("https", "http")) or (
+        f"https://{hostname}" if hostname else ""
+    )
     if not base:
         reader.problem("PUBLIC_BASE_URL", "is not set and WEBSITE_HOSTNAME is not there to build links from")
     return Settings(
@@ -121,14 +124,14 @@ class _Reader:
     def text(self, name: str, default: str = "") -> str:
         return self._env.get(name, "").strip() or default
 
-    def url(self, name: str, *, required: bool = True) -> str:
+    def url(self, name: str, *, required: bool = True, schemes: tuple[str, ...] = ("https",)) -> str:
         value = self.text(name).rstrip("/")
         if not value:
             if required:
                 self.problem(name, "is not set")
             return ""
         parts = urlsplit(value)
-        if parts.scheme not in ("https", "http") or not parts.hostname:
+        if parts.scheme not in schemes or not parts.hostname:
             self.problem(name, "is no absolute https URL")
             return ""
         return value
@@ -233,8 +236,8 @@ def _listed_deployment(reader: _Reader, where: str, entry: Any) -> Deployment | 
     if parts.scheme != "https" or not parts.hostname:
         reader.problem(f"{where}.endpoint", "is no absolute https URL")
         return None
-    if entry.get("requests_per_minute", 1) < 0 or entry.get("images_per_minute", 1) < 0:
-        reader.problem(where, "has a negative quota")
+    if not all(0 < entry.get(name, 1) < math.inf for name in ("requests_per_minute", "images_per_minute")):
+        reader.problem(where, "has a quota that is no positive number")
         return None
     known = dict(entry, endpoint=entry["endpoint"].rstrip("/"))
     known.setdefault("deployment", entry["name"])

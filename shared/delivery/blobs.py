@@ -136,6 +136,7 @@ class BlobClient:
     ) -> httpx.Response:
         """The answer, unread, of the last of several tries. Every call here may be repeated without harm."""
         import httpx  # with the first call, not with the app
+        from azure.core.exceptions import AzureError
 
         url = f"{self._service_uri}/{quote(name, safe='/')}{query}"
         length = {"content-length": str(sum(map(len, pieces)))} if method == "PUT" else {}
@@ -143,8 +144,13 @@ class BlobClient:
         for attempt in range(TRIES):
             if attempt:
                 await asyncio.sleep(_FIRST_DELAY * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311
+            try:
+                authorization = await self._authorize()
+            except AzureError as error:
+                failure = error
+                continue
             standard = {
-                "authorization": await self._authorize(),
+                "authorization": authorization,
                 "x-ms-version": API_VERSION,
                 "x-ms-date": formatdate(usegmt=True),
             }

@@ -19,7 +19,7 @@ _TYPES = {
 def completion(
     document: dict[str, Any], *, app_name: str, ended_at: datetime, with_prompt: bool
 ) -> CloudEvent[dict[str, Any]]:
-    """The event of an ended job, its `data` the job document without links and, unless `with_prompt`, the prompt."""
+    """An ended job's event: its `data` is the job document without signatures and, unless `with_prompt`, prompt."""
     from azure.core.messaging import CloudEvent
 
     status = document["status"]
@@ -34,12 +34,20 @@ def completion(
 
 
 def _public(document: dict[str, Any], with_prompt: bool) -> dict[str, Any]:
-    data = {name: value for name, value in document.items() if name != "links"}
+    data = dict(document)
     data["images"] = [dict(image, url=image["url"].split("?")[0]) for image in document["images"]]
     if not with_prompt:
         data["request"] = {name: value for name, value in document["request"].items() if name != "prompt"}
         data["images"] = [dict(image, revised_prompt=None) for image in data["images"]]
+        data["error"] = _without_prompt(document["error"])
     return data
+
+
+def _without_prompt(error: Any) -> Any:
+    """A refusal of the service may quote the prompt as it had revised it."""
+    if isinstance(error, dict):
+        return {name: _without_prompt(value) for name, value in error.items() if name != "revised_prompt"}
+    return error
 
 
 async def publish(topic: EventGridPublisherClient, event: CloudEvent[dict[str, Any]]) -> None:

@@ -45,11 +45,6 @@ class StoredImage:
     sha256: str
     provenance: Provenance
 
-    @property
-    def sidecar(self) -> str:
-        """The name of the blob that says what is known of it."""
-        return f"{self.blob.rpartition('.')[0]}.json"
-
 
 class IncomingImage:
     """An image that is being received. `stem` is its blob's name without the extension, which its magic decides.

@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from shared.errors import DarkroomError
+
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
@@ -31,7 +33,7 @@ class ResultLinks:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def sign(self, blob: str) -> str:
-        """The absolute URL of `blob` (`container/name`) with a read signature. Raises `AzureError` without a key."""
+        """The absolute URL of `blob` (`container/name`) with a read signature. Raises `storage_unavailable`."""
         from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
         container, _, name = blob.partition("/")
@@ -54,8 +56,16 @@ class ResultLinks:
             if self._key is None or needed_until > self._key.until:
                 until = max(now + _KEY_LIFE, needed_until + _CLOCK_SKEW)
                 until = min(until, now + _LONGEST_KEY_LIFE)
-                self._key = _DelegationKey(await self.blobs.get_user_delegation_key(now - _CLOCK_SKEW, until), until)
+                self._key = _DelegationKey(await self._ask(now - _CLOCK_SKEW, until), until)
             return self._key
+
+    async def _ask(self, begin: datetime, until: datetime) -> Any:
+        from azure.core.exceptions import AzureError
+
+        try:
+            return await self.blobs.get_user_delegation_key(begin, until)
+        except AzureError as error:
+            raise DarkroomError("storage_unavailable", "Blob Storage gave no key to sign links with.") from error
 
 
 @dataclass(frozen=True, slots=True)

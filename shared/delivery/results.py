@@ -21,7 +21,7 @@ from shared.delivery.blobs import BlobClient
 from shared.delivery.incoming import IncomingImage, StoredImage
 from shared.errors import DarkroomError
 
-__all__ = ["ResultTarget", "ResultWriter", "StoredImage", "write_sidecar"]
+__all__ = ["ResultTarget", "ResultWriter", "StoredImage", "sidecar", "write_sidecar"]
 
 CONTAINER: Final = "results"
 _MAX_METADATA_BYTES: Final = 8 * 2**10
@@ -62,11 +62,15 @@ class ResultTarget:
         return f"{self.stem(index)}.{extension}"
 
 
-async def write_sidecar(blobs: BlobClient, image: StoredImage, document: Mapping[str, Any]) -> str:
-    """Writes what is known of an image beside it, as JSON, over what may be there; returns the blob's name."""
+def sidecar(blob: str) -> str:
+    """The name of the blob that says what is known of the image in `blob`."""
+    return f"{blob.rpartition('.')[0]}.json"
+
+
+async def write_sidecar(blobs: BlobClient, blob: str, document: Mapping[str, Any]) -> None:
+    """Writes what is known of the image in `blob` beside it, as JSON, over what may be there."""
     text = json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace")
-    await blobs.put(image.sidecar, [text], content_type="application/json", overwrite=True)
-    return image.sidecar
+    await blobs.put(sidecar(blob), [text], content_type="application/json", overwrite=True)
 
 
 class ResultWriter:

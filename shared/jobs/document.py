@@ -11,12 +11,16 @@ from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 
 
-def build(job: Job, accepted: AcceptedRequest, result: Mapping[str, Any] | None, blob_base: str) -> dict[str, Any]:
-    """The document of `job`, its image URLs unsigned (`blob_base` and the blob's name) and its links empty.
+def build(
+    job: Job, accepted: AcceptedRequest | None, result: Mapping[str, Any] | None, *, blob_base: str, job_base: str
+) -> dict[str, Any]:
+    """The document of `job`, its image URLs unsigned (`blob_base` and the blob's name).
 
-    `result` is the stored result of a job whose images (all, or those that arrived) were kept.
+    `accepted` is None for a job whose stored request was lost. `result` is the stored result of a job whose images
+    (all, or those that arrived) were kept.
     """
     result = result or {}
+    request = accepted.request if accepted else None
     return {
         "id": job.id,
         "kind": job.kind,
@@ -30,14 +34,14 @@ def build(job: Job, accepted: AcceptedRequest, result: Mapping[str, Any] | None,
         "attempts": job.attempts,
         "deployment": job.deployment,
         "region": job.region,
-        "adapted": [dict(entry) for entry in accepted.request.adapted],
-        "request": accepted.public(job.id),
+        "adapted": [dict(entry) for entry in request.adapted] if request else [],
+        "request": accepted.public(job.id) if accepted else {},
         "images": [{**image, "url": f"{blob_base}/{image['blob']}"} for image in result.get("images", [])],
         "usage": result.get("usage"),
         "cost": result.get("cost"),
         "error": errors.public(dict(job.error)) if job.error else None,
-        "metadata": dict(accepted.request.metadata),
-        "links": {},
+        "metadata": dict(request.metadata) if request else {},
+        "links": {"self": f"{job_base}/{job.id}"},
     }
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
 
 if TYPE_CHECKING:
-    from azure.storage.blob.aio import BlobServiceClient
+    from azure.storage.blob.aio import BlobServiceClient, StorageStreamDownloader
 
 CONTAINER = "requests"
 
@@ -70,7 +71,7 @@ class AcceptedRequest:
 
 
 class JobFiles:
-    """Writes and reads the blobs of job `job_id`. Raises what azure-storage-blob raises, but for what is said here."""
+    """Writes and reads the blobs of job `job_id`. Raises `storage_unavailable` when storage does not answer."""
 
     def __init__(self, blobs: BlobServiceClient, job_id: str) -> None:
         self.job_id = job_id
@@ -88,23 +89,31 @@ class JobFiles:
                 length += len(chunk)
                 yield chunk
 
-        await self._container.upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
+        with _storage():
+            await self._container.upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
         return length, digest.hexdigest()
 
     async def read_source(self, name: str) -> AsyncIterator[bytes]:
-        download = await self._container.download_blob(f"{self.job_id}/{name}")
-        async for chunk in download.chunks():
-            yield chunk
+        """The bytes of a stored source. Raises `internal_error` when it is gone."""
+        with _storage():
+            download = await self._download(name)
+            if download is None:
+                raise DarkroomError("internal_error", f"A stored source of job {self.job_id} is missing.")
+            async for chunk in download.chunks():
+                yield chunk
 
     async def put_request(self, accepted: AcceptedRequest) -> None:
         await self._put_json("request.json", accepted.to_dict())
 
     async def get_request(self) -> AcceptedRequest:
-        """Raises `internal_error` when the request is gone: a row without its blob is a fault, not a caller's."""
+        """Raises `internal_error` when the request is gone or unreadable: a fault of Darkroom's, not of a caller's."""
         data = await self._get_json("request.json")
         if data is None:
             raise DarkroomError("internal_error", f"The stored request of job {self.job_id} is missing.")
-        return AcceptedRequest.from_dict(data)
+        try:
+            return AcceptedRequest.from_dict(data)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DarkroomError("internal_error", f"The stored request of job {self.job_id} cannot be read.") from error
 
     async def put_result(self, result: Mapping[str, Any]) -> None:
         await self._put_json("result.json", result)
@@ -114,20 +123,39 @@ class JobFiles:
 
     async def discard(self) -> None:
         """Delete everything of the job: for a request that was refused while its files were being stored."""
-        names = [name async for name in self._container.list_blob_names(name_starts_with=f"{self.job_id}/")]
-        for name in names:
-            await self._container.delete_blob(name)
+        with _storage():
+            names = [name async for name in self._container.list_blob_names(name_starts_with=f"{self.job_id}/")]
+            for name in names:
+                await self._container.delete_blob(name)
 
     async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-        await self._container.upload_blob(f"{self.job_id}/{name}", body, overwrite=True)
+        with _storage():
+            await self._container.upload_blob(f"{self.job_id}/{name}", body, overwrite=True)
 
     async def _get_json(self, name: str) -> dict[str, Any] | None:
+        with _storage():
+            download = await self._download(name)
+            if download is None:
+                return None
+            data: dict[str, Any] = json.loads(await download.readall())
+            return data
+
+    async def _download(self, name: str) -> StorageStreamDownloader[bytes] | None:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            download = await self._container.download_blob(f"{self.job_id}/{name}")
+            return await self._container.download_blob(f"{self.job_id}/{name}")
         except ResourceNotFoundError:
             return None
-        data: dict[str, Any] = json.loads(await download.readall())
-        return data
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """Storage's failures by their one name; nothing of theirs, which may hold addresses, goes further."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        yield
+    except AzureError as error:
+        raise DarkroomError("storage_unavailable", f"Blob Storage failed ({type(error).__name__}).") from error

@@ -21,7 +21,7 @@ from shared.images.pixels import ImageHeader
 from shared.images.sources import MAX_IMAGE_BYTES, Source, decode_source_data
 from shared.jobs.files import JobFiles, StoredSource
 
-_HEAD_BYTES = 2**20
+_IN_MEMORY_BYTES = 2**20
 _TEXT_PIECE = 2**20
 
 
@@ -32,6 +32,7 @@ class Intake:
         self.files = files
         self.images: list[StoredSource] = []
         self.mask: StoredSource | None = None
+        self._kept = False
         self._mask_file: BinaryIO | None = None
 
     async def take(self, field: str, chunks: AsyncIterable[bytes]) -> Source:
@@ -78,12 +79,17 @@ class Intake:
             )
             await asyncio.to_thread(masks.check_mask, self._mask_file, header)
 
-    async def discard(self) -> None:
-        """Remove what was stored; storage that fails here leaves it to retention."""
-        from azure.core.exceptions import AzureError
-
+    def keep(self) -> None:
+        """The job's row is about to be written: from here on it may exist, whatever else fails, and need its files."""
+        self._kept = True
         self.close()
-        with contextlib.suppress(AzureError):
+
+    async def discard(self) -> None:
+        """Remove what was stored, unless it is to be kept; storage that fails here leaves it to retention."""
+        self.close()
+        if self._kept:
+            return
+        with contextlib.suppress(DarkroomError):
             await self.files.discard()
 
     def close(self) -> None:
@@ -92,42 +98,27 @@ class Intake:
             self._mask_file = None
 
     async def _store(self, name: str, param: str, chunks: AsyncIterable[bytes]) -> StoredSource:
-        # A header stands near the front; a mask is decoded whole, so it is kept whole.
-        keep = MAX_IMAGE_BYTES if name == "mask" else _HEAD_BYTES
-        head = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=2 * _HEAD_BYTES))  # noqa: SIM115 - see close()
+        # Kept whole beside the blob, on disk when it is large: an image is recognised by its end, too.
+        copy = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES))  # noqa: SIM115 - see close()
         try:
-            length, sha256 = await self.files.put_source(name, _watched(chunks, head, keep, param))
-            header = await self._header(name, head, length, param)
+            length, sha256 = await self.files.put_source(name, _watched(chunks, copy, param))
+            copy.seek(0)
+            header = await asyncio.to_thread(pixels.inspect, copy, param=param)
         except BaseException:
-            head.close()
+            copy.close()
             raise
         if name == "mask":
-            self._mask_file = head
+            self._mask_file = copy
         else:
-            head.close()
+            copy.close()
         return StoredSource(name, length, header.content_type, header.width, header.height, sha256)
 
-    async def _header(self, name: str, head: BinaryIO, length: int, param: str) -> ImageHeader:
-        head.seek(0)
-        try:
-            return pixels.inspect(head, param=param)
-        except DarkroomError:
-            if length <= _HEAD_BYTES or name == "mask":
-                raise
-        # A JPEG may carry more metadata before its dimensions than the part that was kept.
-        with tempfile.SpooledTemporaryFile(max_size=2 * _HEAD_BYTES) as whole:
-            async for chunk in self.files.read_source(name):
-                whole.write(chunk)
-            whole.seek(0)
-            return pixels.inspect(cast("BinaryIO", whole), param=param)
 
-
-async def _watched(chunks: AsyncIterable[bytes], head: BinaryIO, keep: int, param: str) -> AsyncIterator[bytes]:
-    """Pass `chunks` on, keep the first `keep` bytes, and stop at what is no image or too large to be one."""
+async def _watched(chunks: AsyncIterable[bytes], copy: BinaryIO, param: str) -> AsyncIterator[bytes]:
+    """Pass `chunks` on, write them to `copy` too, and stop at what is no image or too large to be one."""
     length = 0
     async for chunk in chunks:
-        if length < keep:
-            head.write(chunk[: keep - length])
+        copy.write(chunk)
         if length == 0 and len(chunk) >= 12 and pixels.content_type_of(chunk[:32]) is None:
             raise DarkroomError("invalid_image", "The file is no PNG, JPEG or WebP image.", param=param)
         length += len(chunk)

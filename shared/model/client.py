@@ -7,6 +7,7 @@ repeated depends on what the job already paid for, and only the pipeline knows t
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import DarkroomError, Verdict
+from shared.errors import DarkroomError
 from shared.model import deployments
 from shared.model.decode import ImageSink, decode_images
 from shared.model.payload import Payload
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_ERROR_BYTES = 2**20
 CALL_TIMEOUT_SECONDS = 600.0
+"""For a whole call, its answer included: far over the 130 s a generation takes, under the host's functionTimeout."""
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 _POLICY_CODES = frozenset(
@@ -55,17 +57,20 @@ async def call(
     kind: str,
     payload: Payload,
     sink: ImageSink,
+    *,
+    may_send: Callable[[], None],
 ) -> Answer:
     """POST `payload` to `deployment` and decode the images of its answer into `sink`.
 
-    Raises `DarkroomError`: `not_connected` when the request certainly never left; `outcome_unknown` (with the cause as
-    inner code) when it was sent and no whole answer came back; otherwise what the service said.
+    `may_send` is asked right before the first byte leaves, when token and connection are there; what it raises stops
+    the call. Raises `DarkroomError`: `not_connected` when the request certainly never left; `outcome_unknown` (with
+    the cause as inner code) when it was sent and no whole answer came back; otherwise what the service said.
     """
     import httpx
 
     from shared.platform.transport import SentBody
 
-    source = _Source(payload)
+    source = _Source(payload, may_send)
     body = SentBody(source.read(), length=payload.length)
     request = client.build_request(
         "POST",
@@ -80,13 +85,20 @@ async def call(
         timeout=httpx.Timeout(CALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
     )
     try:
-        response = await client.send(request, stream=True)
-    except httpx.TransportError as error:
-        if source.failed:
+        async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+            return await _exchange(client, request, sink)
+    except (httpx.TransportError, TimeoutError) as error:
+        if isinstance(source.failure, DarkroomError) and source.failure.code != "storage_unavailable":
+            raise source.failure from error
+        if source.failure is not None:
             raise DarkroomError("source_unavailable", "A stored source of this edit could not be read.") from error
         if body.sent:
             raise unknown("no_answer", "the connection ended before an answer came") from error
         raise DarkroomError("not_connected", f"Deployment '{deployment.name}' could not be reached.") from error
+
+
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, sink: ImageSink) -> Answer:
+    response = await client.send(request, stream=True)
     try:
         if response.status_code != 200:
             raise refusal(response.status_code, response.headers, await _error_body(response))
@@ -96,18 +108,20 @@ async def call(
 
 
 class _Source:
-    """The payload's bytes, noting whether reading them failed: then the service never had the whole request."""
+    """The payload's bytes, noting why reading them failed: then the service never had the whole request."""
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, may_send: Callable[[], None]) -> None:
         self._payload = payload
-        self.failed = False
+        self._may_send = may_send
+        self.failure: Exception | None = None
 
     async def read(self) -> AsyncIterator[bytes]:
         try:
+            self._may_send()
             async for chunk in self._payload.read():
                 yield chunk
-        except Exception:
-            self.failed = True
+        except Exception as error:
+            self.failure = error
             raise
 
 
@@ -126,11 +140,12 @@ async def _answer(response: httpx.Response, sink: ImageSink) -> Answer:
     try:
         body = await decode_images(response.aiter_raw(), sink)
     except DarkroomError as error:
-        if error.verdict is not Verdict.UNKNOWN:
-            raise
+        # Also what the sink raises: the model had answered, so the images that could not be taken are paid for.
         raise unknown(error.code, error.message) from error
     if isinstance(body.get("error"), dict):
         raise _failed_with_200(body["error"])
+    if not isinstance(body.get("usage"), dict):
+        body.pop("usage", None)
     return Answer(body, _request_id(response.headers), response.headers.get("x-ms-region"))
 
 
@@ -183,6 +198,8 @@ def _service_error(body: bytes) -> dict[str, Any] | None:
         return None
     if not isinstance(document, dict):
         return None
+    # Half a surrogate pair, left by a service that cut its own message, could not be written to a caller again.
+    document = json.loads(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
     error = document.get("error")
     if isinstance(error, dict):
         return error

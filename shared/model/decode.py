@@ -59,7 +59,7 @@ async def decode_images(
             else:
                 await sink.piece(index, data)
     answer = decoder.flush()
-    if decoder.images == 0 and not answer.get("error"):
+    if decoder.images == 0 and not isinstance(answer.get("error"), dict):
         raise DarkroomError("response_without_images", "The model's answer held no image.")
     return answer
 

@@ -12,6 +12,7 @@ fail after the image was paid for.
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from shared.pipeline import results
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform.principals import Caller
 from shared.settings import settings
+
+log = logging.getLogger("darkroom")
 
 _NEVER_READABLE = ("requests", "azure-webjobs-", "app-package-")
 TYPICAL_SECONDS = {"low": 15.0, "medium": 30.0, "high": 60.0}
@@ -74,9 +77,10 @@ async def understand(
         mask=mask,
     )
     request = await _store_sources(intake, caller, request)
-    await intake.check(deployments.models(current.deployments)[request.model])
+    model = deployments.models(current.deployments)[request.model]
+    await intake.check(model)
     accepted = AcceptedRequest(request, tuple(intake.images), intake.mask)
-    results.target(accepted, intake.files.job_id, datetime.now(UTC), 1)
+    results.target(accepted, model, intake.files.job_id, datetime.now(UTC), 1)
     return accepted
 
 
@@ -85,7 +89,11 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, door
     token = secrets.token_urlsafe(32)
     room = await rooms()
     job = await _create(room, intake, accepted, caller, door, token_hashes=(token_hash(token),))
-    await room.queue.submit(job.id)
+    try:
+        await room.queue.submit(job.id)
+    except DarkroomError as error:
+        # Accepted all the same: refused now, it would be sent again while the timer finds and runs this one.
+        log.warning("the message of job %s was not taken (%s); the timer sends another", job.id, error.code)
     return Submitted(job, token)
 
 
@@ -94,21 +102,20 @@ async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Jo
     return await _create(await rooms(), intake, accepted, caller, Door.HTTP, runner=new_runner())
 
 
-async def refuse_if_busy(accepted: AcceptedRequest) -> None:
-    """Raises `rate_limit_exceeded`, before any job or slot exists, when the answer would not fit the sync budget."""
+async def refuse_if_busy(accepted: AcceptedRequest, deadline: datetime) -> None:
+    """Raises `rate_limit_exceeded`, before any job or slot exists, when the answer would come after `deadline`."""
     room = await rooms()
-    current = settings()
-    able = deployments.candidates(current.deployments, accepted.request.model)
+    able = deployments.candidates(settings().deployments, accepted.request.model)
     wait = await room.pacer.estimate_wait(able)
     if wait is None:
         raise DarkroomError("deployment_unavailable", "No deployment can serve this request; see /api/health/details.")
-    room_left = timedelta(seconds=max(0.0, current.sync_budget_seconds - typical_seconds(accepted.request)))
-    if wait > room_left:
+    patience = deadline - datetime.now(UTC) - timedelta(seconds=typical_seconds(accepted.request))
+    if wait > max(patience, timedelta()):
         raise DarkroomError(
             "rate_limit_exceeded",
             f"The next free turn at the model is {wait.total_seconds():.0f} s away, too far for a synchronous answer. "
             "Retry later, or POST the request to /api/jobs.",
-            retry_after=(wait - room_left).total_seconds(),
+            retry_after=(wait - max(patience, timedelta())).total_seconds(),
         )
 
 
@@ -131,7 +138,7 @@ async def _create(
     runner: str | None = None,
 ) -> Job:
     await intake.files.put_request(accepted)
-    intake.close()
+    intake.keep()
     return await room.store.create(
         new_job(
             kind=accepted.request.kind,

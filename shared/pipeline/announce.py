@@ -12,6 +12,7 @@ from shared.jobs.outbox import OutboxEntry
 from shared.pipeline import read
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform import clients
+from shared.platform.telemetry import log_unexpected
 from shared.settings import settings
 
 log = logging.getLogger("darkroom")
@@ -40,20 +41,26 @@ async def send_due() -> int:
         # Put off before it is sent: of several timers one gets it.
         pause = min(FIRST_RETRY * 2 ** min(entry.tries, 10), LONGEST_RETRY)
         taken = await room.outbox.postpone(entry, datetime.now(UTC) + pause)
-        if taken is None:
-            continue
+        if taken is not None:
+            await _send(room, taken)
+    return len(entries)
+
+
+async def _send(room: Rooms, entry: OutboxEntry) -> None:
+    try:
         job = await room.store.get(entry.job_id)
         if job is None:
-            await room.outbox.sent(taken)
+            await room.outbox.sent(entry)
         else:
-            await announce(room, job, taken)
-    return len(entries)
+            await announce(room, job, entry)
+    except Exception as error:  # noqa: BLE001 - one bad entry must not keep the others back; its time comes again
+        log_unexpected(f"the event of job {entry.job_id}", error)
 
 
 async def _publish(room: Rooms, job: Job) -> None:
     current = settings()
     if not current.topic_endpoint_uri:
-        return
+        raise DarkroomError("misconfigured", "EVENTS__topicEndpointUri is not set.")
     event = events.completion(
         await read.document(room, job),
         app_name=current.app_name,

@@ -11,6 +11,7 @@ from shared.delivery.answers import EncodedImages
 from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
 from shared.jobs import document as documents
+from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Status, is_id
 from shared.pipeline.accept import token_hash
 from shared.pipeline.rooms import Rooms, rooms
@@ -49,22 +50,34 @@ def _unknown_job() -> DarkroomError:
     return DarkroomError("not_found", "There is no such job.", param="id")
 
 
-async def document(room: Rooms, job: Job) -> dict[str, Any]:
-    """The job document without signatures and links: what events carry."""
+async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = None) -> dict[str, Any]:
+    """The job document without signatures: what events carry. A job whose request was lost still has one."""
     files = room.files(job.id)
-    accepted = await files.get_request()
+    if accepted is None:
+        try:
+            accepted = await files.get_request()
+        except DarkroomError as error:
+            if error.code != "internal_error":
+                raise
     result = await files.get_result() if job.status.ended else None
-    return documents.build(job, accepted, result, settings().blob_service_uri)
+    current = settings()
+    return documents.build(
+        job, accepted, result, blob_base=current.blob_service_uri, job_base=f"{current.public_base_url}/api/jobs"
+    )
 
 
-async def signed_document(job: Job, *, token: str | None = None) -> dict[str, Any]:
-    """The job document for its caller: image URLs signed, links absolute; `links.poll` only where `token` is given."""
+async def signed_document(
+    job: Job, *, token: str | None = None, accepted: AcceptedRequest | None = None
+) -> dict[str, Any]:
+    """The job document for its caller: image URLs signed; `links.poll` only where `token` is given.
+
+    A caller that has just been `accepted` is told so without asking storage again: a failure here would make it send
+    its request once more.
+    """
     room = await rooms()
-    data = await document(room, job)
+    data = await document(room, job, accepted)
     for image in data["images"]:
         image["url"] = await room.links.sign(image["blob"])
-    base = f"{settings().public_base_url}/api/jobs/{job.id}"
-    data["links"] = {"self": base}
     if token:
         data["links"]["poll"] = poll_url(job.id, token)
     return data

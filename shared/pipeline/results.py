@@ -1,10 +1,14 @@
-"""What is written beside the images of a job: their blob metadata, their sidecars, and `result.json`."""
+"""What is written beside the images of a job: their blob metadata, `result.json`, and their sidecars.
+
+`result.json` holds all that a sidecar is made of, so that whoever takes a job over can finish what was begun.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from shared.delivery.results import ResultTarget, StoredImage, write_sidecar
 from shared.images import pricing
@@ -14,13 +18,12 @@ from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 from shared.model.client import Answer
 from shared.pipeline.rooms import Rooms
-from shared.settings import Deployment
 
 
-def target(accepted: AcceptedRequest, job_id: str, created_at: datetime, attempt: int) -> ResultTarget:
+def target(accepted: AcceptedRequest, model: str, job_id: str, created_at: datetime, attempt: int) -> ResultTarget:
     """Where and with what metadata the images of this attempt are stored. Raises what storage would refuse later."""
     request = accepted.request
-    metadata = {"job": job_id, "model": request.model, "size": request.size, "quality": request.quality}
+    metadata = {"job": job_id, "model": quote(model), "size": request.size, "quality": request.quality}
     if request.metadata:
         metadata["darkroom_metadata"] = encode_metadata(request.metadata)
     return ResultTarget(job_id, created_at, attempt, metadata)
@@ -33,78 +36,59 @@ def possibly_billed(accepted: AcceptedRequest, model: str) -> Cost | None:
 
 
 def document(
-    job: Job,
-    images: Sequence[StoredImage],
-    answer: Answer | None,
-    cost: Cost | None,
-    unknown: Cost | None = None,
+    job: Job, model: str, images: Sequence[StoredImage], answer: Answer | None, *, unknown: Cost | None = None
 ) -> dict[str, Any]:
     """`result.json`: the images that were stored, usage and cost, and the answer's JSON for doors that repeat it.
 
-    `call` numbers the call it came from, so that a runner that takes the job over knows the work as done.
+    `answer` is None when none came whole, `unknown` what may then have been billed. `call` numbers the call all this
+    came from, so that a runner that takes the job over knows the work as done.
     """
     body = answer.body if answer else {}
     items = _items(body)
-    priced = cost or unknown
+    usage = body.get("usage")
+    if not isinstance(usage, dict):
+        usage = None  # images that were paid for are not lost over what is said beside them
+    cost = pricing.cost(usage, model)
     return {
         "call": job.calls,
+        "model": model,
         "images": [_image(image, items.get(image.index, {})) for image in images],
-        "usage": body.get("usage"),
+        "provenance": [image.provenance.to_dict() for image in images],
+        "usage": usage,
         "cost": {
-            "amount": str(cost.amount) if cost else None,
-            "currency": priced.currency if priced else "USD",
-            "possibly_billed": str(unknown.amount) if unknown else "0",
+            "amount": None,
+            "currency": unknown.currency if unknown else "USD",
+            **(cost.to_dict() if cost else {}),
+            "possibly_billed": unknown.to_dict()["amount"] if unknown else "0",
         },
+        "call_started_at": _time(job.call_started_at),
+        "stored_at": _time(datetime.now(UTC)),
+        "request_id": answer.request_id if answer else None,
         "answer": body or None,
     }
 
 
-async def write_sidecars(
-    room: Rooms,
-    job: Job,
-    accepted: AcceptedRequest,
-    deployment: Deployment,
-    images: Sequence[StoredImage],
-    answer: Answer | None,
-    result: Mapping[str, Any],
-) -> None:
+async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, result: Mapping[str, Any]) -> None:
     """One `<index>.json` beside each image: where it came from, what it cost, and its whole manifest."""
-    items = _items(answer.body if answer else {})
-    stored_at = datetime.now(UTC)
-    for image in images:
-        item = items.get(image.index, {})
-        await write_sidecar(
-            room.blobs,
-            image,
-            {
-                "job": job.id,
-                "index": image.index,
-                "blob": image.blob,
-                "content_type": image.content_type,
-                "width": image.width,
-                "height": image.height,
-                "bytes": image.bytes,
-                "sha256": image.sha256,
-                "request": accepted.public(job.id),
-                "adapted": [dict(entry) for entry in accepted.request.adapted],
-                "revised_prompt": item.get("revised_prompt"),
-                "content_filter": _content_filter(item),
-                "model": deployment.model,
-                "deployment": deployment.name,
-                "region": job.region,
-                "service_request_id": answer.request_id if answer else None,
-                "timings": {
-                    "created_at": _time(job.created_at),
-                    "started_at": _time(job.started_at),
-                    "call_started_at": _time(job.call_started_at),
-                    "stored_at": _time(stored_at),
-                },
-                "usage": result["usage"],
-                "cost": result["cost"],
-                "metadata": dict(accepted.request.metadata),
-                "provenance": image.provenance.to_dict(),
-            },
-        )
+    shared = {
+        "request": accepted.public(job.id),
+        "adapted": [dict(entry) for entry in accepted.request.adapted],
+        "model": result["model"],
+        "deployment": job.deployment,
+        "region": job.region,
+        "service_request_id": result["request_id"],
+        "timings": {
+            "created_at": _time(job.created_at),
+            "started_at": _time(job.started_at),
+            "call_started_at": result["call_started_at"],
+            "stored_at": result["stored_at"],
+        },
+        "usage": result["usage"],
+        "cost": result["cost"],
+        "metadata": dict(accepted.request.metadata),
+    }
+    for image, provenance in zip(result["images"], result["provenance"], strict=True):
+        await write_sidecar(room.blobs, image["blob"], {"job": job.id, **image, **shared, "provenance": provenance})
 
 
 def _items(body: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
@@ -116,6 +100,7 @@ def _items(body: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
 
 
 def _image(image: StoredImage, item: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of the job document's `images`, but for its URL."""
     return {
         "index": image.index,
         "blob": image.blob,

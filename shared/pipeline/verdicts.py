@@ -14,6 +14,10 @@ _MOST_CALLS_COUNTED = 2
 _MOST_CALLS_ALWAYS = 3
 
 
+NOT_THE_JOBS_FAULT = ("lease_lost", "job_ended", "storage_unavailable")
+"""Failures that say nothing about the request: the job does not end by them, another run goes on with it."""
+
+
 class Step(Enum):
     FAIL = auto()
     FAIL_UNKNOWN = auto()

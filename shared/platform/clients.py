@@ -30,6 +30,9 @@ _SDKS = (
     "azure.eventgrid.aio",
 )
 
+TOPIC_TIMEOUT_SECONDS = 5.0
+_PIECE_BYTES = 4 * 2**20
+
 _kept: dict[str, Any] = {}
 _warm = False
 
@@ -98,7 +101,13 @@ def blobs() -> BlobServiceClient:
     def make() -> BlobServiceClient:
         from azure.storage.blob.aio import BlobServiceClient
 
-        return BlobServiceClient(settings().blob_service_uri, credential=storage_credential())
+        # A download begins with up to 32 MB in one piece otherwise, for each source of each edit under way.
+        return BlobServiceClient(
+            settings().blob_service_uri,
+            credential=storage_credential(),
+            max_single_get_size=_PIECE_BYTES,
+            max_chunk_get_size=_PIECE_BYTES,
+        )
 
     return keep("blobs", make)
 
@@ -132,6 +141,13 @@ def topic() -> EventGridPublisherClient:
     def make() -> EventGridPublisherClient:
         from azure.eventgrid.aio import EventGridPublisherClient
 
-        return EventGridPublisherClient(settings().topic_endpoint_uri, app_credential())
+        # Somebody may be waiting for an answer: one try, and what it does not bring the outbox sends later.
+        return EventGridPublisherClient(
+            settings().topic_endpoint_uri,
+            app_credential(),
+            retry_total=0,
+            connection_timeout=TOPIC_TIMEOUT_SECONDS,
+            read_timeout=TOPIC_TIMEOUT_SECONDS,
+        )
 
     return keep("topic", make)

@@ -6,7 +6,12 @@ the signatures of links and the tokens of polls. They are silenced here, once, w
 
 from __future__ import annotations
 
+import functools
 import logging
+import traceback
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("darkroom")
 
 _SPEAKS_FROM_WARNING = ("azure.core", "azure.identity", "azure.storage", "azure.data", "httpx", "httpcore", "aiohttp")
 
@@ -16,6 +21,30 @@ def quiet_libraries() -> None:
     for name in _SPEAKS_FROM_WARNING:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.access").addFilter(_never)
+
+
+def log_unexpected(where: str, error: BaseException) -> None:
+    """Where and what kind of failure, without its message: that may quote what a caller sent."""
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s failed unexpectedly: %s\n%s", where, type(error).__name__, frames)
+
+
+class UnexpectedError(Exception):
+    """Stands for a failure whose own message must not reach the host's log."""
+
+
+def without_words[**P](function: Callable[P, Awaitable[None]]) -> Callable[P, Awaitable[None]]:
+    """Let `function` (of a queue or a timer) fail for the host, whose log gets the kind of failure and no message."""
+
+    @functools.wraps(function)
+    async def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            await function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - it is raised again, but for its words
+            log_unexpected(function.__name__, error)
+            raise UnexpectedError(f"{function.__name__}: {getattr(error, 'code', type(error).__name__)}") from None
+
+    return guarded
 
 
 def _never(_record: logging.LogRecord) -> bool:

@@ -11,7 +11,7 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from shared.delivery.blobs import BlobClient
 from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
-from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
+from shared.delivery.results import ResultTarget, ResultWriter, sidecar, write_sidecar
 from shared.errors import DarkroomError
 from shared.platform.transport import http_client
 from tests.unit.delivery.signing import large_png, picture, vendor
@@ -44,7 +44,7 @@ async def test_an_image_is_found_again_by_the_sdk_with_all_that_was_said_of_it(a
             await writer.piece(0, image[begin : begin + 300_000])
         await writer.end(0)
         (stored,) = await writer.finish()
-        await write_sidecar(blobs, stored, {"provenance": stored.provenance.to_dict()})
+        await write_sidecar(blobs, stored.blob, {"provenance": stored.provenance.to_dict()})
 
         found = service.get_blob_client("results", stored.blob.removeprefix("results/"))
         properties = await found.get_blob_properties()
@@ -62,7 +62,7 @@ async def test_an_image_is_found_again_by_the_sdk_with_all_that_was_said_of_it(a
 
         async with await blobs.read(stored.blob, byte_range="bytes=0-7") as blob:
             assert (blob.status, b"".join([chunk async for chunk in blob.chunks()])) == (206, b"\x89PNG\r\n\x1a\n")
-        async with await blobs.read(stored.sidecar) as blob:
+        async with await blobs.read(sidecar(stored.blob)) as blob:
             assert blob.headers["content-type"] == "application/json"
 
 

@@ -11,7 +11,7 @@ import pytest
 from shared.delivery import blobs as blobs_module
 from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
 from shared.delivery.provenance import Provenance, inspect
-from shared.delivery.results import ResultTarget, ResultWriter, StoredImage, write_sidecar
+from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
 from shared.errors import DarkroomError
 from tests.unit.delivery.fake_blobs import fake_blobs
 from tests.unit.delivery.signing import large_png, picture, vendor
@@ -181,10 +181,10 @@ async def test_a_cancelled_run_still_finds_the_whole_image_stored():
 
 
 async def test_a_sidecar_stands_beside_its_image_in_any_script():
-    image = StoredImage(0, f"{FOLDER}/0.2.png", "image/png", 1, 1, 1, "s", Provenance("none"))
+    image = f"{FOLDER}/0.2.png"
     document = {"metadata": {"ключ": "🎨\n"}, "half": "\ud83d"}
     async with fake_blobs() as (fake, blobs):
-        assert await write_sidecar(blobs, image, document) == f"{FOLDER}/0.2.json"
+        await write_sidecar(blobs, image, document)
         assert json.loads(fake.blobs[f"{FOLDER}/0.2.json"]) == {"metadata": {"ключ": "🎨\n"}, "half": "?"}
         await write_sidecar(blobs, image, {"again": True})
         assert json.loads(fake.blobs[f"{FOLDER}/0.2.json"]) == {"again": True}

@@ -1,0 +1,203 @@
+"""One call to the model and everything that is owed to it: the ledger row before, the images while, the records after.
+
+1. The ledger row, then the call; images go to storage while the answer arrives.
+2. An answer: `result.json`, then the ledger, then the sidecars. Whoever dies in between leaves a job that its successor
+   finishes without paying again; where `result.json` cannot be written the ledger still says billed.
+3. A refusal or an unknown outcome that ends the job is written on the job's row before anything else, so that no
+   successor asks again.
+
+Each of these records is tried for as long as the lease is safe: an image that was paid for is not given up for a
+storage account that hiccups.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from shared.delivery.results import ResultWriter, StoredImage
+from shared.errors import DarkroomError
+from shared.jobs.files import AcceptedRequest
+from shared.jobs.job import Job, Phase, Status
+from shared.jobs.lease import Lease
+from shared.jobs.ledger import Outcome
+from shared.model import client as model
+from shared.model import payload
+from shared.model.client import Answer
+from shared.pipeline import ending, results, verdicts
+from shared.pipeline.rooms import Rooms
+from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT, Step
+from shared.platform import clients
+from shared.settings import Deployment, settings
+
+log = logging.getLogger("darkroom")
+
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A call that failed and left the job running: `step` says how it goes on."""
+
+    step: Step
+    error: DarkroomError
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The call of a job whose row says that it is calling (`lease.begin_call`)."""
+
+    room: Rooms
+    lease: Lease
+    accepted: AcceptedRequest
+    deployment: Deployment
+
+    async def make(self) -> Failure | None:
+        """Call, and write down what came of it. None: the job ended. Raises `lease_lost` and the like, and
+        `storage_unavailable` when something could not be written down in time."""
+        await self._account()
+        job = self.lease.job
+        writer = ResultWriter(
+            self.room.blobs,
+            results.target(self.accepted, self.deployment.model, job.id, job.created_at, job.attempt),
+        )
+        try:
+            answer = await self._call(writer)
+        except DarkroomError as error:
+            return await self._failed(error, await writer.abort())
+        except BaseException:
+            await writer.abort()
+            raise
+        try:
+            images = await writer.finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for and must be accounted
+            await self._answered(answer, await writer.abort(), _incomplete(error))
+        except BaseException:
+            await writer.abort()
+            raise
+        else:
+            await self._answered(answer, images, None)
+        return None
+
+    async def _account(self) -> None:
+        request = self.accepted.request
+        facts: dict[str, str | int | bool | None] = {
+            "kind": request.kind,
+            "n": request.n,
+            "size": request.size,
+            "quality": request.quality,
+        }
+        try:
+            await self.room.ledger.start(self.lease.job, model=self.deployment.model, facts=facts)
+        except BaseException:
+            await self.lease.uncount_call()  # nothing was sent
+            raise
+
+    async def _call(self, writer: ResultWriter) -> Answer:
+        files = self.room.files(self.lease.job.id)
+        several = len(self.accepted.images) > 1
+        named = [("image[]" if several else "image", image) for image in self.accepted.images]
+        if self.accepted.mask:
+            named.append(("mask", self.accepted.mask))
+        sources = [
+            payload.source_file(name, source.content_type, source.bytes, partial(files.read_source, source.name))
+            for name, source in named
+        ]
+        return await model.call(
+            clients.model_http(),
+            clients.model_bearer(self.deployment.scope),
+            self.deployment,
+            self.accepted.request.kind,
+            payload.build(self.accepted.request, self.deployment, sources),
+            writer,
+            may_send=self.lease.check,
+        )
+
+    # -- an answer -------------------------------------------------------------------------------------------------
+
+    async def _answered(self, answer: Answer, images: list[StoredImage], error: DarkroomError | None) -> None:
+        """The answer is paid for. `error` says why not all of it could be stored."""
+        if error is not None:
+            await self._patiently(lambda: self.lease.update(error=error.to_row()))
+        if answer.region and not self.deployment.region:
+            await self._patiently(lambda: self.lease.update(phase=Phase.STORING, region=answer.region))
+        job = self.lease.job
+        result = results.document(job, self.deployment.model, images, answer)
+        try:
+            await self._patiently(lambda: self.room.files(job.id).put_result(result))
+        finally:
+            code = error.code if error else None
+            await self._patiently(lambda: settle_billed(self.room, job, result, error_code=code))
+        await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
+        if error is not None:
+            await self._patiently(lambda: ending.fail(self.room, self.lease, error))
+        else:
+            status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
+            await self._patiently(lambda: ending.end(self.room, self.lease, status))
+
+    # -- none ------------------------------------------------------------------------------------------------------
+
+    async def _failed(self, error: DarkroomError, images: list[StoredImage]) -> Failure | None:
+        if error.code in NOT_THE_JOBS_FAULT:
+            raise error
+        job = self.lease.job
+        step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
+        log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
+        ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
+        if ends:
+            await self._patiently(lambda: self.lease.update(error=error.to_row()))
+        unknown = results.possibly_billed(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
+        await self._patiently(
+            lambda: self.room.ledger.settle(
+                job,
+                verdicts.outcome(step, error),
+                possibly_billed=unknown.amount if unknown else None,
+                error_code=error.code,
+            )
+        )
+        if not ends:
+            return Failure(step, error)
+        result = results.document(job, self.deployment.model, images, None, unknown=unknown)
+        await self._patiently(lambda: self.room.files(job.id).put_result(result))
+        await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
+        await self._patiently(lambda: ending.fail(self.room, self.lease, error))
+        return None
+
+    async def _patiently(self, write: Callable[[], Awaitable[Any]]) -> None:
+        """Do `write`, again and again while storage does not answer and the lease is safe. All of them may be
+        repeated."""
+        for pause in (*_PAUSES, *(_PAUSES[-1] for _ in range(5))):
+            try:
+                await write()
+            except DarkroomError as error:
+                if error.code != "storage_unavailable" or not self.lease.safe():
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                return
+        await write()
+
+
+async def settle_billed(room: Rooms, job: Job, result: dict[str, Any], *, error_code: str | None = None) -> None:
+    """Write into the ledger that the call behind `result` was answered, and what it cost."""
+    amount = result["cost"]["amount"]
+    await room.ledger.settle(
+        job,
+        Outcome.BILLED,
+        usage=result["usage"],
+        amount=None if amount is None else Decimal(amount),
+        images=len(result["images"]),
+        request_id=result["request_id"],
+        error_code=error_code,
+    )
+
+
+def _incomplete(error: Exception) -> DarkroomError:
+    if isinstance(error, DarkroomError):
+        return model.unknown(error.code, error.message)
+    return model.unknown("internal_error", f"storing it failed ({type(error).__name__})")

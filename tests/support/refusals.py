@@ -1,0 +1,51 @@
+"""Holding the answers to wrong requests against what design section 3 promises of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from tests.support.model_control import ModelControl
+from tests.support.storage import Storage
+
+GENERATIONS = ("/openai/deployments/gpt-image-1/images/generations", "/openai/v1/images/generations")
+EDITS = ("/openai/deployments/gpt-image-1/images/edits", "/openai/v1/images/edits")
+JOBS = "/api/jobs"
+GOOD = {"prompt": "a lighthouse", "quality": "low"}
+_TRACES = ("Traceback", 'File "', "Exception", "Error:")
+
+
+def error_of(answer: httpx.Response, *, status: int | None = None) -> dict[str, Any]:
+    """The `error` member of a 4xx in the shape of the images API."""
+    assert 400 <= answer.status_code < 500, (answer.status_code, answer.text[:500])
+    assert status is None or answer.status_code == status, (answer.status_code, answer.text[:500])
+    assert answer.headers["content-type"].startswith("application/json"), answer.text[:200]
+    body = answer.json()
+    assert body.keys() == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert {"message", "type", "param", "code"} <= error.keys()
+    assert isinstance(error["message"], str)
+    assert error["message"]
+    assert isinstance(error["code"], str)
+    assert len(answer.content) < 5_000, "an error repeats what was sent"
+    assert not any(trace in answer.text for trace in _TRACES), answer.text[:500]
+    return error
+
+
+@asynccontextmanager
+async def leaves_nothing(client: httpx.AsyncClient, model: ModelControl, storage: Storage) -> AsyncIterator[None]:
+    """What happens inside calls no model, stores no blob and makes no job; the next good request works."""
+    before = _kept(storage)
+    yield
+    assert model.calls() == []
+    assert _kept(storage) == before
+    answer = await client.post(GENERATIONS[1], json=GOOD)
+    assert answer.status_code == 200, answer.text[:500]
+    assert answer.json()["data"][0]["b64_json"]
+
+
+def _kept(storage: Storage) -> tuple[list[str], list[str], int]:
+    return storage.blobs("results"), storage.blobs("requests"), len(storage.rows("jobs"))

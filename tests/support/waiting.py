@@ -1,0 +1,25 @@
+"""Waiting for what happens elsewhere: another process, the queue, a background task."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+_ASK_EVERY = 0.05
+
+
+async def eventually[T](question: Callable[[], T], *, within: float = 20.0, what: str = "the condition") -> Any:
+    """The first true answer of `question`, a function, perhaps of an awaitable. Fails after `within` seconds."""
+    end = time.monotonic() + within
+    while True:
+        # In a thread: a test that holds up the loop of the app it watches changes what it sees.
+        answer: Any = await asyncio.to_thread(question)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"{what} did not come true within {within:g} s"
+        await asyncio.sleep(_ASK_EVERY)
