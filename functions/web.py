@@ -64,7 +64,11 @@ def content_type(req: Request) -> str:
 
 
 async def body_chunks(req: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises `request_too_large` at once by its declared length, else where it passes."""
+    """The body as it arrives. Raises `request_too_large` at once by its declared length, else where it passes; and
+    `unsupported_media_type` for a compressed one."""
+    coding = str(req.headers.get("content-encoding", "")).strip().lower()
+    if coding not in ("", "identity"):
+        raise DarkroomError("unsupported_media_type", "Send the body as it is, without a Content-Encoding.")
     limit = settings().max_request_bytes
     too_large = DarkroomError("request_too_large", f"The body is larger than {limit} bytes, the limit of this app.")
     if int(req.headers.get("content-length", "0")) > limit:

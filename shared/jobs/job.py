@@ -82,7 +82,8 @@ class Job:
     `attempt` counts the leases that began anew (1, and one more at each take-over): no two runners share one, so the
     names of results hold it. `attempts` counts the calls that count against the job; `calls` numbers every call that
     was begun, refused ones too, and names ledger rows. `wake_at` is when the message for a queued job becomes visible:
-    long after it, the message is lost. `lease_owner` stays after the end, as the runner that ended the job.
+    long after it, the message is lost. `possibly_billed` is what earlier calls of unknown outcome may have cost
+    (decimal text). `lease_owner` stays after the end, as the runner that ended the job.
     """
 
     id: str
@@ -108,6 +109,7 @@ class Job:
     cancel_requested: bool = False
     token_hashes: tuple[str, ...] = ()
     request_hash: str = ""
+    possibly_billed: str = "0"
     error: Mapping[str, Any] | None = None
     etag: str | None = None
 

@@ -50,7 +50,7 @@ TAKE_OVER_AFTER = timedelta(seconds=15)
 _LIVE_READS = 16
 _TIMES = ("created_at", "started_at", "finished_at", "wake_at", "lease_until", "slot_at", "call_started_at")
 _RUNNERS_FIELDS = frozenset(
-    {"phase", "slot_at", "deployment", "region", "call_started_at", "attempt", "attempts", "error"}
+    {"phase", "slot_at", "deployment", "region", "call_started_at", "attempt", "attempts", "possibly_billed", "error"}
 )
 
 

@@ -145,7 +145,7 @@ async def _answer(response: httpx.Response, sink: ImageSink) -> Answer:
     if isinstance(body.get("error"), dict):
         raise _failed_with_200(body["error"])
     if not isinstance(body.get("usage"), dict):
-        body.pop("usage", None)
+        body.pop("usage", None)  # images that were paid for are not lost over what is said beside them
     return Answer(body, _request_id(response.headers), response.headers.get("x-ms-region"))
 
 

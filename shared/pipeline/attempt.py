@@ -22,6 +22,7 @@ from typing import Any
 
 from shared.delivery.results import ResultWriter, StoredImage
 from shared.errors import DarkroomError
+from shared.images.pricing import Cost
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Phase, Status
 from shared.jobs.lease import Lease
@@ -42,10 +43,11 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that failed and left the job running: `step` says how it goes on."""
+    """A call that failed and left the job running: `step` says how it goes on, `unknown` what it may have cost."""
 
     step: Step
     error: DarkroomError
+    unknown: Cost | None
 
 
 @dataclass(slots=True)
@@ -161,7 +163,7 @@ class Attempt:
             )
         )
         if not ends:
-            return Failure(step, error)
+            return Failure(step, error, unknown)
         result = results.document(job, self.deployment.model, images, None, unknown=unknown)
         await self._patiently(lambda: self.room.files(job.id).put_result(result))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -40,32 +41,35 @@ def document(
 ) -> dict[str, Any]:
     """`result.json`: the images that were stored, usage and cost, and the answer's JSON for doors that repeat it.
 
-    `answer` is None when none came whole, `unknown` what may then have been billed. `call` numbers the call all this
-    came from, so that a runner that takes the job over knows the work as done.
+    `answer` is None when none came whole, `unknown` what may then have been billed (calls before it are added). `call`
+    numbers the call all this came from, so that a runner that takes the job over knows the work as done.
     """
     body = answer.body if answer else {}
     items = _items(body)
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        usage = None  # images that were paid for are not lost over what is said beside them
-    cost = pricing.cost(usage, model)
+    cost = pricing.cost(body.get("usage"), model)
+    maybe = Cost(unknown_so_far(job, unknown))
     return {
         "call": job.calls,
         "model": model,
         "images": [_image(image, items.get(image.index, {})) for image in images],
         "provenance": [image.provenance.to_dict() for image in images],
-        "usage": usage,
+        "usage": body.get("usage"),
         "cost": {
             "amount": None,
-            "currency": unknown.currency if unknown else "USD",
+            "currency": maybe.currency,
             **(cost.to_dict() if cost else {}),
-            "possibly_billed": unknown.to_dict()["amount"] if unknown else "0",
+            "possibly_billed": maybe.to_dict()["amount"],
         },
         "call_started_at": _time(job.call_started_at),
         "stored_at": _time(datetime.now(UTC)),
         "request_id": answer.request_id if answer else None,
         "answer": body or None,
     }
+
+
+def unknown_so_far(job: Job, more: Cost | None) -> Decimal:
+    """What the job's calls of unknown outcome may have cost, with one `more`."""
+    return Decimal(job.possibly_billed) + (more.amount if more else 0)
 
 
 async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, result: Mapping[str, Any]) -> None:

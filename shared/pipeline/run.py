@@ -20,7 +20,7 @@ from shared.jobs.lease import Lease
 from shared.jobs.pacing import Later, Slot, is_void, slot_of
 from shared.jobs.store import ClaimOutcome
 from shared.model import deployments
-from shared.pipeline import ending, takeover, verdicts
+from shared.pipeline import ending, results, takeover, verdicts
 from shared.pipeline.accept import typical_seconds
 from shared.pipeline.attempt import Attempt, Failure
 from shared.pipeline.rooms import Rooms, rooms
@@ -198,7 +198,10 @@ class _Run:
             case Step.PAY_AGAIN:
                 # Images of the broken answer may be stored: the next one's have names of their own.
                 attempt = self.lease.job.attempt + 1
-                await self.lease.update(phase=Phase.WAITING, call_started_at=None, attempt=attempt)
+                so_far = str(results.unknown_so_far(self.lease.job, failure.unknown))
+                await self.lease.update(
+                    phase=Phase.WAITING, call_started_at=None, attempt=attempt, possibly_billed=so_far
+                )
             case Step.FAIL | Step.FAIL_UNKNOWN:
                 raise AssertionError("the attempt has ended the job")
 

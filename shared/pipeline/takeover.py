@@ -70,7 +70,8 @@ async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
     )
     may_repeat = verdicts.may_repeat_after_crash(previous.attempts, settings().retry_unknown_outcome)
     if previous.door is not Door.HTTP and known is not Outcome.BILLED and may_repeat:
-        await lease.update(phase=Phase.WAITING, call_started_at=None)
+        so_far = str(results.unknown_so_far(previous, unknown))
+        await lease.update(phase=Phase.WAITING, call_started_at=None, possibly_billed=so_far)
         return
     error = model.unknown("runner_died", "the instance of Darkroom that made the call ended before it")
     await room.files(previous.id).put_result(results.document(previous, name, [], None, unknown=unknown))
