@@ -34,6 +34,12 @@ def _floor(model: str, blobs: str) -> Contender:
     return Floor(model, blobs)
 
 
+def _floor_kept(model: str, blobs: str) -> Contender:
+    from bench.floor import Floor
+
+    return Floor(model, blobs, keep=True)
+
+
 def _darkroom(model: str, blobs: str) -> Contender:
     from bench.darkroom import Darkroom
 
@@ -49,6 +55,7 @@ def _darkroom_with_provenance(model: str, blobs: str) -> Contender:
 CONTENDERS: dict[str, Callable[[str, str], Contender]] = {
     "naive": _naive,
     "floor": _floor,
+    "floor, kept": _floor_kept,
     "darkroom": _darkroom,
     "darkroom+c2pa": _darkroom_with_provenance,
 }

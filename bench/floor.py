@@ -1,7 +1,8 @@
 """The floor: the same work on blocking sockets in one thread, with nothing between it and the wire.
 
 It knows how long the answer is, trusts its form, and holds one image at a time. No HTTP library, no JSON, no retry. As
-Darkroom must, it asks the model on a new connection each time; the one to storage is kept.
+Darkroom must, it asks the model on a new connection each time (a kept one leaves it undecidable whether a paid request
+was seen); the one to storage is kept. `keep` keeps both, to show what that costs.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _KEY: Final = b'"b64_json": "'
 
 
 class Floor:
-    def __init__(self, model: str, blobs: str) -> None:
+    def __init__(self, model: str, blobs: str, *, keep: bool = False) -> None:
         self._context = ssl.create_default_context()
         self._model_url = model
+        self._kept = _connect(self._context, model) if keep else None
         self._blobs = _connect(self._context, blobs)
         self._buffer = bytearray(_BUFFER_BYTES)
         self._view = memoryview(self._buffer)
@@ -30,12 +32,19 @@ class Floor:
 
     def run(self, answer: str) -> list[str]:
         """Stores the images of the answer of that name; returns their sha256."""
+        if self._kept:
+            return self._ask(answer, self._kept)
         with _connect(self._context, self._model_url) as model:
-            model.sendall(f"POST /{answer}/images HTTP/1.1\r\nHost: model\r\nContent-Length: 2\r\n\r\n{{}}".encode())
-            return self._store(answer, model)
+            return self._ask(answer, model)
 
     def close(self) -> None:
         self._blobs.close()
+        if self._kept:
+            self._kept.close()
+
+    def _ask(self, answer: str, model: ssl.SSLSocket) -> list[str]:
+        model.sendall(f"POST /{answer}/images HTTP/1.1\r\nHost: model\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+        return self._store(answer, model)
 
     def _store(self, answer: str, model: ssl.SSLSocket) -> list[str]:
         image = _Image()
