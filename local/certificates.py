@@ -84,7 +84,7 @@ def _make_authority(now: datetime.datetime) -> tuple[ec.EllipticCurvePrivateKey,
     certificate = (
         _builder(name, name, key, now, AUTHORITY_DAYS)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .add_extension(constraints, critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
@@ -102,7 +102,7 @@ def _make_server(
     certificate = (
         _builder(name, ca.subject, key, now, SERVER_DAYS)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(names, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -129,8 +129,11 @@ def _builder(
     )
 
 
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    # Python 3.13 verifies strictly (VERIFY_X509_STRICT): an authority without this extension is refused.
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """What a certificate's key may do: sign certificates, or anything else.
+
+    Python 3.13 verifies strictly (VERIFY_X509_STRICT): an authority without this extension is refused.
+    """
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,

@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from local.certificates import key_usage
+
 CA_FILE = "c2pa-ca.pem"
 _CA_KEY_FILE = "c2pa-ca-key.pem"
 _DAYS = 3650
@@ -52,7 +54,7 @@ def _authority(state_dir: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriva
     builder = _builder(subject, subject, key.public_key(), key.public_key())
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(key_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA256())
     )
     _write_secret(key_file, _private_pem(key))
@@ -68,7 +70,7 @@ def _make_leaf(
     builder = _builder(subject, authority.subject, key.public_key(), authority_key.public_key())
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(usage)]), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
@@ -99,20 +101,6 @@ def _name(common_name: str) -> x509.Name:
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Local Image Server (test)"),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
     )
 
 

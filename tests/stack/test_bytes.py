@@ -16,7 +16,7 @@ from local.state import StackInfo
 from tests.support.model_control import ModelControl
 from tests.support.peers import blob, fetch
 from tests.support.requests import generate, generated, job, run
-from tests.unit.delivery.signing import EMAIL_PROTECTION, picture, vendor
+from tests.support.signing import EMAIL_PROTECTION, picture, vendor
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpeg"])

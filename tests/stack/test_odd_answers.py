@@ -13,7 +13,7 @@ from local.state import StackInfo
 from tests.support.model_control import ModelControl
 from tests.support.peers import events
 from tests.support.requests import generate, job
-from tests.unit.delivery.signing import picture
+from tests.support.signing import picture
 
 IMAGE = base64.b64encode(picture()).decode()
 

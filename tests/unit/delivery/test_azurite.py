@@ -14,7 +14,7 @@ from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
 from shared.delivery.results import ResultTarget, ResultWriter, sidecar, write_sidecar
 from shared.errors import DarkroomError
 from shared.platform.transport import http_client
-from tests.unit.delivery.signing import large_png, picture, vendor
+from tests.support.signing import large_png, picture, vendor
 
 TARGET = ResultTarget(
     "job", datetime(2026, 11, 22, tzinfo=UTC), 1, {"job": "job", "darkroom_metadata": "%7B%22a%22%7D"}

@@ -16,7 +16,7 @@ import pytest
 from shared.delivery import provenance
 from shared.delivery.provenance import EXTENDED_KEY_USAGES, UNREADABLE, Provenance, inspect, trust_anchors_problem
 from shared.settings import Settings
-from tests.unit.delivery.signing import KEY_USAGES, Vendor, picture, resaved, vendor
+from tests.support.signing import KEY_USAGES, Vendor, picture, resaved, vendor
 
 OFFICIAL_LIST = Path(__file__).parents[4] / "shared" / "data" / "C2PA-TRUST-LIST.pem"
 

@@ -13,8 +13,8 @@ from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
 from shared.delivery.provenance import Provenance, inspect
 from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
 from shared.errors import DarkroomError
+from tests.support.signing import large_png, picture, vendor
 from tests.unit.delivery.fake_blobs import fake_blobs
-from tests.unit.delivery.signing import large_png, picture, vendor
 
 CREATED = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 FOLDER = "results/2026/11/22/j"

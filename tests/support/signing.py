@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from PIL import Image
 
+from local import certificates
+
 C2PA_CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"
 DOCUMENT_SIGNING = "1.3.6.1.5.5.7.3.36"
 MICROSOFT_C2PA = "1.3.6.1.4.1.311.76.59.1.9"
@@ -53,7 +55,7 @@ class Vendor:
         authority = (
             _certificate(authority_name, authority_name, authority_key.public_key(), today + timedelta(days=3650))
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(_usage(certificates=True), critical=True)
+            .add_extension(certificates.key_usage(signs_certificates=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
             .sign(authority_key, hashes.SHA256())
         )
@@ -61,7 +63,7 @@ class Vendor:
         leaf = (
             _certificate(_name("Test Vendor, LLC", "Test Signer"), authority_name, key.public_key(), today + lifetime)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(certificates=False), critical=True)
+            .add_extension(certificates.key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([x509.ObjectIdentifier(key_usage)]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(
@@ -140,20 +142,6 @@ def _name(organization: str, common_name: str) -> x509.Name:
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
         ]
-    )
-
-
-def _usage(*, certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not certificates,
-        key_cert_sign=certificates,
-        crl_sign=certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
     )
 
 
