@@ -9,13 +9,14 @@ from azurefunctions.extensions.http.fastapi import Request
 from functions import web
 from shared.errors import DarkroomError
 from shared.images.form import parse_form
-from shared.images.sources import Source
+from shared.images.sources import MAX_IMAGE_BYTES, Source
 from shared.jobs.intake import Intake
 from shared.platform import multipart
 from shared.platform.multipart import Part, PartEnd
 
 _FILE_FIELDS = {"image": "image", "image[]": "image", "images": "image", "images[]": "image", "mask": "mask"}
 _TEXT_BYTES = 256 * 1024
+_IMAGE_TEXT_BYTES = MAX_IMAGE_BYTES * 3 // 2  # base64, its line breaks and the head of a data URL
 
 
 @dataclass(slots=True)
@@ -67,11 +68,11 @@ async def _part_bytes(events: AsyncIterator[multipart.Event]) -> AsyncIterator[b
 
 async def _text(part: Part, events: AsyncIterator[multipart.Event]) -> str:
     # An image may come as base64 text, as some published examples send it; any other field is short.
-    limit = None if part.name in _FILE_FIELDS else _TEXT_BYTES
+    limit = _IMAGE_TEXT_BYTES if part.name in _FILE_FIELDS else _TEXT_BYTES
     value = bytearray()
     async for piece in _part_bytes(events):
         value += piece
-        if limit is not None and len(value) > limit:
+        if len(value) > limit:
             raise DarkroomError("invalid_value", f"'{part.name}' is longer than {limit} bytes.", param=part.name)
     try:
         return value.decode()

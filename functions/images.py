@@ -4,6 +4,7 @@ A synchronous answer: the job is accepted, run at once in a task of its own, and
 """
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 
 import azure.functions as func
@@ -18,6 +19,7 @@ from shared.platform import telemetry
 from shared.settings import settings
 
 blueprint = func.Blueprint()
+log = logging.getLogger("darkroom")
 
 _running: set[asyncio.Task[Job]] = set()
 
@@ -93,6 +95,7 @@ def _ended(task: asyncio.Task[Job]) -> None:
 
 def _unfinished(job: Job, error: DarkroomError) -> Response:
     """The job exists and may have been paid for, but cannot be answered now: it is read later, not asked for again."""
+    log.warning("job %s cannot be answered now: %s", job.id, error.code)
     return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
 
 

@@ -7,7 +7,9 @@ what is set; a real `AZURE_OPENAI_ENDPOINT` takes the place of the local model s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from local.certificates import Certificates, trust_environment
@@ -25,11 +27,22 @@ def real_endpoint(environ: Mapping[str, str]) -> str | None:
 
 def real_audiences(environ: Mapping[str, str]) -> list[str]:
     """Return the audiences whose tokens must be real ones: the model's, when its endpoint is beyond this machine."""
-    endpoint = real_endpoint(environ)
-    if endpoint is None or urlsplit(endpoint).hostname in _LOOPBACK:
+    listed = _listed_deployments(environ)
+    endpoints = [entry.get("endpoint") for entry in listed] or [real_endpoint(environ)]
+    if all(not endpoint or urlsplit(str(endpoint)).hostname in _LOOPBACK for endpoint in endpoints):
         return []
-    scope = environ.get("AZURE_OPENAI_SCOPE", "").removesuffix("/.default")
-    return [*MODEL_AUDIENCES, *([scope] if scope and scope not in MODEL_AUDIENCES else [])]
+    scopes = [entry.get("scope") for entry in listed] or [environ.get("AZURE_OPENAI_SCOPE")]
+    named = (str(scope).removesuffix("/.default") for scope in scopes if scope)
+    return [*dict.fromkeys([*MODEL_AUDIENCES, *named])]
+
+
+def _listed_deployments(environ: Mapping[str, str]) -> list[dict[str, Any]]:
+    """`DEPLOYMENTS`, as far as it can be read; that it is wrong the app says itself."""
+    try:
+        listed = json.loads(environ.get("DEPLOYMENTS") or "[]")
+    except ValueError:
+        return []
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
 
 
 def requests_per_minute(environ: Mapping[str, str]) -> str:

@@ -56,7 +56,12 @@ def _bind(port: int) -> socket.socket:
 
 
 def _log(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, level=level, format="[host] %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level,
+        format="[host] %(asctime)s %(levelname)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
     logging.getLogger("azure").setLevel(logging.WARNING)
     # It reports as its own every connection that the worker or the client cut; the host reports those itself.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

@@ -52,7 +52,9 @@ def _end_with_the_host() -> None:
 
 def _log_to_stderr(level: str) -> None:
     """Send what the app logs to stderr; the host passes it on."""
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"
+    )
     # uvicorn gives its loggers a level when it starts, but leaves filters alone. Its access log stays: Azure shows it.
     logging.getLogger("uvicorn.error").addFilter(_is_worth_saying)
     for stream in (sys.stdout, sys.stderr):

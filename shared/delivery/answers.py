@@ -40,7 +40,7 @@ def encode(body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Enco
     data: list[dict[str, Any]] = []
     mark = _mark(body)
     for item in body.get("data", []):
-        if isinstance(item.get("b64_json"), int):
+        if isinstance(item, dict) and isinstance(item.get("b64_json"), int):
             order.append(stored[item["b64_json"]])
             item = {**item, "b64_json": mark}
         data.append(item)

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     import httpx
 
 API_VERSION: Final = "2024-11-04"
-TRIES: Final = 6
-_FIRST_DELAY: Final = 0.2  # seconds; doubled each time, so about six seconds in all before a paid image is given up
+WRITE_TRIES: Final = 16
+"""Over a minute in all: what is written has been paid for."""
+READ_TRIES: Final = 4
+"""Under two seconds: somebody waits for an answer."""
+_FIRST_DELAY: Final = 0.2  # seconds; doubled each time up to the longest
+_LONGEST_DELAY: Final = 5.0
 _TIMEOUT: Final = 120.0  # seconds for one try, of at most 8 MB
 _TURN_BYTES: Final = 2**19  # what is sent without letting others have a turn of the loop
 _PASSING: Final = frozenset({401, 408, 429, 500, 502, 503, 504})  # 401: the token ended on the way
@@ -79,7 +83,7 @@ class BlobClient:
     ) -> None:
         """Writes a blob at once, from its pieces as they are. Without `overwrite`, only if there is none of that name.
 
-        Tried again for about six seconds; a blob that one of our own tries left, as `metadata["sha256"]` shows, is
+        Tried again for about a minute; a blob that one of our own tries left, as `metadata["sha256"]` shows, is
         success. Raises DarkroomError `storage_unavailable`.
         """
         headers = {"x-ms-blob-type": "BlockBlob", **_blob_headers(content_type, metadata, overwrite=overwrite)}
@@ -141,9 +145,11 @@ class BlobClient:
         url = f"{self._service_uri}/{quote(name, safe='/')}{query}"
         length = {"content-length": str(sum(map(len, pieces)))} if method == "PUT" else {}
         failure: Exception | None = None
-        for attempt in range(TRIES):
+        tries = WRITE_TRIES if method == "PUT" else READ_TRIES
+        for attempt in range(tries):
             if attempt:
-                await asyncio.sleep(_FIRST_DELAY * 2 ** (attempt - 1) * random.uniform(0.8, 1.2))  # noqa: S311
+                delay = min(_FIRST_DELAY * 2 ** (attempt - 1), _LONGEST_DELAY)
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads load, guards nothing
             try:
                 authorization = await self._authorize()
             except AzureError as error:
@@ -165,7 +171,7 @@ class BlobClient:
             finally:
                 if body:
                     body.close()
-            if response.status_code not in _PASSING or attempt == TRIES - 1:
+            if response.status_code not in _PASSING or attempt == tries - 1:
                 return response
             await response.aclose()
         raise _unavailable("could not be reached") from failure

@@ -107,10 +107,10 @@ class JobFiles:
 
     async def get_request(self) -> AcceptedRequest:
         """Raises `internal_error` when the request is gone or unreadable: a fault of Darkroom's, not of a caller's."""
-        data = await self._get_json("request.json")
-        if data is None:
-            raise DarkroomError("internal_error", f"The stored request of job {self.job_id} is missing.")
         try:
+            data = await self._get_json("request.json")
+            if data is None:
+                raise DarkroomError("internal_error", f"The stored request of job {self.job_id} is missing.")
             return AcceptedRequest.from_dict(data)
         except (KeyError, TypeError, ValueError) as error:
             raise DarkroomError("internal_error", f"The stored request of job {self.job_id} cannot be read.") from error

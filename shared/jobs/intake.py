@@ -120,7 +120,7 @@ async def _watched(chunks: AsyncIterable[bytes], copy: BinaryIO, param: str) -> 
     async for chunk in chunks:
         copy.write(chunk)
         if length == 0 and len(chunk) >= 12 and pixels.content_type_of(chunk[:32]) is None:
-            raise DarkroomError("invalid_image", "The file is no PNG, JPEG or WebP image.", param=param)
+            raise DarkroomError("invalid_image", "The file is no image: send PNG or JPEG.", param=param)
         length += len(chunk)
         if length > MAX_IMAGE_BYTES:
             raise DarkroomError(

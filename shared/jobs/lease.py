@@ -156,9 +156,9 @@ class Lease:
                 async with asyncio.timeout(RENEW_TIMEOUT):
                     await self.update()
                 pause = RENEW_EVERY
-            except (DarkroomError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, the lease must go on being renewed
                 if self._done():
                     return
-                code = error.code if isinstance(error, DarkroomError) else "timeout"
+                code = error.code if isinstance(error, DarkroomError) else type(error).__name__
                 _log.warning("Job %s: its lease was not renewed (%s); trying again.", self.job.id, code)
                 pause = RETRY_EVERY

@@ -74,6 +74,13 @@ class Ledger:
         except RowExists:
             return  # Our own, whose answer was lost: no other call has this number.
 
+    async def find(self, job: Job) -> tuple[Outcome, str | None] | None:
+        """What is known of the call `job` was in: its outcome and error code; None when its row was never written, and
+        so nothing was sent."""
+        key = _key(job)
+        found = await self._rows.get(key["PartitionKey"], key["RowKey"])
+        return None if found is None else (Outcome(found[0]["outcome"]), found[0].get("error_code"))
+
     async def settle(
         self,
         job: Job,

@@ -200,7 +200,8 @@ class Pacer:
         await self._change(deployment.name, lambda record: record.blocked(deployment, until, slot, self._clock()))
 
     async def out(self, deployment: Deployment, reason: str) -> None:
-        """Call the deployment no more until its configuration changes. `reason` is a short text for health."""
+        """Call the deployment no more until its configuration changes or ten minutes have passed. `reason` is a short
+        text for health."""
         await self._change(
             deployment.name,
             lambda record: replace(
@@ -214,7 +215,7 @@ class Pacer:
 
     def _state(self, deployment: Deployment, record: Record) -> DeploymentState:
         now = self._clock()
-        is_out = record.is_out(deployment)
+        is_out = record.is_out(deployment, now)
 
         def ahead(time: datetime | None) -> datetime | None:
             return time if time is not None and time > now else None
@@ -233,10 +234,10 @@ class Pacer:
         offers = []
         for deployment in deployments:
             known = await self._read(deployment.name)
-            if known.record.is_out(deployment):
+            now = self._clock()
+            if known.record.is_out(deployment, now):
                 continue
             offers.append((deployment, known))
-            now = self._clock()
             if known.record.earliest(now) - now <= SOON:
                 break
         if not offers:

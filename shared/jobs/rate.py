@@ -25,6 +25,7 @@ HORIZON = timedelta(seconds=60)
 SOON = timedelta(seconds=10)
 STRETCH = 1.5
 STRETCH_FOR = timedelta(minutes=10)
+OUT_FOR = timedelta(minutes=10)
 POLICED_WINDOWS = (1.0, 10.0, 60.0)
 LEAST_TOLERANCE = 0.025
 
@@ -59,8 +60,11 @@ class Record:
     out_since: datetime | None = None
     reserved_by: str | None = None
 
-    def is_out(self, deployment: Deployment) -> bool:
-        return self.out_fingerprint == fingerprint(deployment)
+    def is_out(self, deployment: Deployment, now: datetime) -> bool:
+        """Whether the deployment refused this app lately. A role takes minutes to reach every part of the service, so
+        after `OUT_FOR` one call finds out whether it still does; a refused call costs nothing."""
+        lately = self.out_since is None or now < self.out_since + OUT_FOR
+        return lately and self.out_fingerprint == fingerprint(deployment)
 
     def is_stretched(self, now: datetime) -> bool:
         return self.stretched_until is not None and now < self.stretched_until
@@ -73,7 +77,7 @@ class Record:
         """The next slot, and the record without it."""
         slot = make_slot(deployment, self.earliest(now), images, stretched=self.is_stretched(now))
         record = replace(self, next_at=slot.at + slot.interval, reserved_by=writer)
-        if not self.is_out(deployment):
+        if not self.is_out(deployment, now):
             record = replace(record, out_reason=None, out_fingerprint=None, out_since=None)
         return slot, record
 

@@ -61,6 +61,8 @@ class ClaimOutcome(StrEnum):
     """Another runner's lease lives, or ended too short a time ago."""
     UNKNOWN = "unknown"
     """No such job."""
+    EARLY = "early"
+    """The job waits, and its own message comes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,11 @@ class JobStore:
         found = await self._rows.get(PARTITION, f"j:{job_id}")
         return None if found is None else _job(*found)
 
-    async def claim(self, job_id: str, runner: str) -> Claim:
+    async def claim(self, job_id: str, runner: str, *, early: timedelta | None = None) -> Claim:
         """Take the job for `runner` (a name of `new_runner`) with a lease of 60 s, unless another has it.
+
+        With `early`, a queued job whose message comes later than that is left alone: a second message for it would
+        otherwise be given back as a message of its own, and so never go away.
 
         A job whose runner let its lease end is taken over 15 s later, as a new attempt; what is known of the dead
         runner's call stays on the row (`call_started_at`, `deployment`, `calls`) until `update` clears it.
@@ -121,6 +126,8 @@ class JobStore:
                     return Claim(ClaimOutcome.CLAIMED, job, previous)
                 if job.lease_until is not None and now < job.lease_until + TAKE_OVER_AFTER:
                     return Claim(ClaimOutcome.HELD, job)
+            elif early is not None and job.wake_at is not None and job.wake_at > now + early:
+                return Claim(ClaimOutcome.EARLY, job)
             previous = job
             try:
                 return Claim(ClaimOutcome.CLAIMED, await self._write(leased(job, runner, now), job), previous)
@@ -215,7 +222,7 @@ class JobStore:
             return current.moved(status, error=error, finished_at=now, lease_until=None, slot_at=None)
 
         def ours(current: Job) -> bool:
-            return (current.lease_owner, current.status, current.finished_at) == (job.lease_owner, status, now)
+            return (current.lease_owner, current.status) == (job.lease_owner, status)
 
         ended = await self._change(job, end, done=ours, beside=(Change("delete", live), Change("insert", entry.row())))
         return ended, entry

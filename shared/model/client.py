@@ -38,7 +38,7 @@ _POLICY_CODES = frozenset(
         "ResponsibleAIPolicyViolation",
     }
 )
-_POLICY_WORDS = ("policy", "policies", "abuse", "blocked for", "safety")
+_POLICY_WORDS = ("content policy", "content management policy", "temporarily blocked", "abuse", "responsible ai")
 
 
 @dataclass(frozen=True, slots=True)

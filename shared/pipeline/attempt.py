@@ -13,8 +13,9 @@ storage account that hiccups.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -75,15 +76,7 @@ class Attempt:
         except BaseException:
             await writer.abort()
             raise
-        try:
-            images = await writer.finish()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for and must be accounted
-            await self._answered(answer, await writer.abort(), _incomplete(error))
-        except BaseException:
-            await writer.abort()
-            raise
-        else:
-            await self._answered(answer, images, None)
+        await _to_its_end(self._store(answer, writer))
         return None
 
     async def _account(self) -> None:
@@ -122,12 +115,27 @@ class Attempt:
 
     # -- an answer -------------------------------------------------------------------------------------------------
 
+    async def _store(self, answer: Answer, writer: ResultWriter) -> None:
+        try:
+            images = await writer.finish()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is paid for and must be accounted
+            await self._answered(answer, await writer.abort(), _incomplete(error))
+        else:
+            await self._answered(answer, images, None)
+
     async def _answered(self, answer: Answer, images: list[StoredImage], error: DarkroomError | None) -> None:
         """The answer is paid for. `error` says why not all of it could be stored."""
+        changes: dict[str, Any] = {"phase": Phase.STORING, "region": self.deployment.region or answer.region}
         if error is not None:
-            await self._patiently(lambda: self.lease.update(error=error.to_row()))
-        if answer.region and not self.deployment.region:
-            await self._patiently(lambda: self.lease.update(phase=Phase.STORING, region=answer.region))
+            changes["error"] = error.to_row()
+        during = self.lease.job
+        try:
+            await self._patiently(lambda: self.lease.update(**changes))
+        except DarkroomError:
+            # Another runner has the job, or may have: what was paid is still told, and nothing else is this one's.
+            with contextlib.suppress(DarkroomError):
+                await settle_billed(self.room, during, results.document(during, self.deployment.model, images, answer))
+            raise
         job = self.lease.job
         result = results.document(job, self.deployment.model, images, answer)
         try:
@@ -136,11 +144,12 @@ class Attempt:
             code = error.code if error else None
             await self._patiently(lambda: settle_billed(self.room, job, result, error_code=code))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
-        if error is not None:
-            await self._patiently(lambda: ending.fail(self.room, self.lease, error))
-        else:
-            status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
-            await self._patiently(lambda: ending.end(self.room, self.lease, status))
+        status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
+        await self._end(Status.FAILED if error else status, error)
+
+    async def _end(self, status: Status, error: DarkroomError | None) -> None:
+        due = ending.first_retry()
+        await self._patiently(lambda: ending.end(self.room, self.lease, status, error, due=due))
 
     # -- none ------------------------------------------------------------------------------------------------------
 
@@ -151,23 +160,25 @@ class Attempt:
         step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
-        if ends:
-            await self._patiently(lambda: self.lease.update(error=error.to_row()))
         unknown = results.possibly_billed(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
-        await self._patiently(
-            lambda: self.room.ledger.settle(
-                job,
-                verdicts.outcome(step, error),
-                possibly_billed=unknown.amount if unknown else None,
-                error_code=error.code,
+        try:
+            if ends:
+                await self._patiently(lambda: self.lease.update(error=error.to_row()))
+        finally:  # each of the two keeps a successor from asking again
+            await self._patiently(
+                lambda: self.room.ledger.settle(
+                    job,
+                    verdicts.outcome(step, error),
+                    possibly_billed=unknown.amount if unknown else None,
+                    error_code=error.code,
+                )
             )
-        )
         if not ends:
             return Failure(step, error, unknown)
         result = results.document(job, self.deployment.model, images, None, unknown=unknown)
         await self._patiently(lambda: self.room.files(job.id).put_result(result))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
-        await self._patiently(lambda: ending.fail(self.room, self.lease, error))
+        await self._end(Status.CANCELED if error.code == "canceled" else Status.FAILED, error)
         return None
 
     async def _patiently(self, write: Callable[[], Awaitable[Any]]) -> None:
@@ -183,6 +194,16 @@ class Attempt:
             else:
                 return
         await write()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` though the caller be cancelled meanwhile (a worker that shuts down): the images are paid for."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 async def settle_billed(room: Rooms, job: Job, result: dict[str, Any], *, error_code: str | None = None) -> None:

@@ -14,17 +14,31 @@ from shared.pipeline.rooms import Rooms
 log = logging.getLogger("darkroom")
 
 
-async def end(room: Rooms, lease: Lease, status: Status, error: DarkroomError | None = None) -> None:
-    """End the job and announce it. The end and its outbox row are one transaction; then the event is tried once."""
-    due = datetime.now(UTC) + announce.FIRST_RETRY
-    job, entry = await lease.finish(status, error=error.to_row() if error else None, due=due)
-    log.info("job %s ended: %s", job.id, job.status)
+def first_retry() -> datetime:
+    """When the event of a job that ends now is sent again, should the first try fail."""
+    return datetime.now(UTC) + announce.FIRST_RETRY
+
+
+async def end(
+    room: Rooms,
+    lease: Lease,
+    status: Status,
+    error: DarkroomError | None = None,
+    *,
+    due: datetime | None = None,
+) -> None:
+    """End the job and announce it. The end and its outbox row are one transaction; then the event is tried once.
+
+    Whoever repeats this after a failure passes the same `due`: it is part of the outbox row's key.
+    """
+    failed = error is not None and status is Status.FAILED
+    row = error.to_row() if error is not None and failed else None
+    job, entry = await lease.finish(status, error=row, due=due or first_retry())
+    why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error is not None and failed else ""
+    log.info("job %s ended: %s%s", job.id, job.status, why)
     await announce.announce(room, job, entry)
 
 
 async def fail(room: Rooms, lease: Lease, error: DarkroomError) -> None:
     """End the job as failed, or as canceled when that is what `error` says."""
-    if error.code == "canceled":
-        await end(room, lease, Status.CANCELED)
-    else:
-        await end(room, lease, Status.FAILED, error)
+    await end(room, lease, Status.CANCELED if error.code == "canceled" else Status.FAILED, error)

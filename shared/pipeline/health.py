@@ -6,6 +6,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from typing import Any
 
@@ -39,10 +40,12 @@ async def details() -> dict[str, Any]:
     problems = [*current.problems, *filter(None, found)]
     dependencies = await _dependencies()
     deployments = await _deployments()
+    waiting = await _events_waiting_since()
     fine = (
         not problems
         and all(entry["status"] == "ok" for entry in dependencies.values())
         and not any(entry.get("out") for entry in deployments)
+        and waiting is None
     )
     return {
         "status": "ok" if fine else "degraded",
@@ -50,6 +53,7 @@ async def details() -> dict[str, Any]:
         "base64": pybase64.get_version(),
         "problems": problems,
         "dependencies": dependencies,
+        "events_waiting_since": _time(waiting),
         "deployments": deployments,
     }
 
@@ -66,6 +70,17 @@ async def _dependencies() -> dict[str, dict[str, Any]]:
         probes[f"model_token {scope}"] = clients.model_bearer(scope)
     answers = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
     return dict(zip(probes, answers, strict=True))
+
+
+async def _events_waiting_since() -> datetime | None:
+    """When the oldest event that is due should have gone out, if that was over a minute ago: the topic refuses."""
+    try:
+        due = await (await rooms()).outbox.due(limit=1)
+    except DarkroomError:
+        return None
+    late = [entry.due for entry in due if datetime.now(UTC) - entry.due > timedelta(minutes=1)]
+    late += [datetime.now(UTC) for entry in due if entry.tries]
+    return min(late, default=None)
 
 
 async def _probe_tables() -> object:

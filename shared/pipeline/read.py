@@ -107,8 +107,8 @@ async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
     return answers.encode(body, result["images"]), {**headers, "x-darkroom-provenance": states}
 
 
-async def _linked(room: Rooms, item: dict[str, Any], images: list[dict[str, Any]]) -> dict[str, Any]:
-    index = item.get("b64_json")
+async def _linked(room: Rooms, item: Any, images: list[dict[str, Any]]) -> Any:
+    index = item.get("b64_json") if isinstance(item, dict) else None
     image = next((image for image in images if image["index"] == index), None)
     if image is None:
         return item

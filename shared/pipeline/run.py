@@ -18,7 +18,7 @@ from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Phase, Status, new_runner
 from shared.jobs.lease import Lease
 from shared.jobs.pacing import Later, Slot, is_void, slot_of
-from shared.jobs.store import ClaimOutcome
+from shared.jobs.store import Claim, ClaimOutcome
 from shared.model import deployments
 from shared.pipeline import ending, results, takeover, verdicts
 from shared.pipeline.accept import typical_seconds
@@ -45,13 +45,13 @@ async def deliver(job_id: str) -> None:
     in a call the lease runs out, and whoever takes the job over settles the call.
     """
     room = await rooms()
-    claim = await room.store.claim(job_id, new_runner())
+    claim = await room.store.claim(job_id, new_runner(), early=WAKE_BEFORE)
     if claim.outcome is not ClaimOutcome.CLAIMED or claim.job is None:
         log.info("job %s needs no run here: %s", job_id, claim.outcome)
         return
     async with room.store.hold(claim.job) as lease:
         try:
-            accepted = await _request(room, lease)
+            accepted = await _request(room, lease, claim)
             if accepted is not None:
                 await takeover.settle(room, lease, claim, accepted)
                 await _Run(room, lease, accepted, deadline=None).go()
@@ -71,13 +71,15 @@ async def run_now(job: Job, deadline: datetime) -> Job:
         return lease.job
 
 
-async def _request(room: Rooms, lease: Lease) -> AcceptedRequest | None:
+async def _request(room: Rooms, lease: Lease, claim: Claim | None = None) -> AcceptedRequest | None:
     """The stored request. One that is gone or cannot be read ends the job: no later try brings it back."""
     try:
         return await room.files(lease.job.id).get_request()
     except DarkroomError as error:
         if error.code in NOT_THE_JOBS_FAULT:
             raise
+        if claim is not None:
+            await takeover.settle_lost_request(room, claim)
         await ending.fail(room, lease, error)
         return None
 
@@ -190,9 +192,9 @@ class _Run:
             case Step.CONNECT_AGAIN:
                 await self._connect_again(failure.error, deployment)
             case Step.DEPLOYMENT_OUT:
-                await self.room.pacer.out(deployment, failure.error.inner or failure.error.message)
-                self.unreachable.clear()  # one that could not be reached a moment ago may be the last one left
                 await self.lease.uncount_call()
+                self.unreachable.clear()  # one that could not be reached a moment ago may be the last one left
+                await self.room.pacer.out(deployment, failure.error.inner or failure.error.message)
             case Step.CALL_AGAIN:
                 await self.lease.update(phase=Phase.WAITING, call_started_at=None)
             case Step.PAY_AGAIN:
@@ -209,8 +211,8 @@ class _Run:
         seconds = error.retry_after if error.retry_after is not None else verdicts.UNTOLD_WAIT_SECONDS
         until = datetime.now(UTC) + timedelta(seconds=min(seconds, verdicts.LONGEST_WAIT_SECONDS))
         limited = error.code == "rate_limit_exceeded"
+        await self.lease.uncount_call()  # first: the pacing record is everybody's, and may take long to write
         await self.room.pacer.blocked(deployment, until, slot=slot if limited else None)
-        await self.lease.uncount_call()
 
     async def _connect_again(self, error: DarkroomError, deployment: Deployment) -> None:
         """Another deployment at once, where one can serve; else a pause, and after some the end of patience."""

@@ -16,11 +16,14 @@ from shared.pipeline.attempt import settle_billed
 from shared.pipeline.rooms import Rooms
 from shared.settings import settings
 
+_NOTHING_OWED = (Outcome.REFUSED, Outcome.VOID)
+
 
 async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequest) -> None:
     """End the job by what its dead runner left, or leave it running for a call of its successor's own.
 
-    - Before a call: a queued job goes on; a synchronous one ends, since its caller has gone and asks anew.
+    - Nothing was sent, or what was sent was refused for the moment: a queued job goes on; a synchronous one ends,
+      since its caller has gone and asks anew.
     - The row has an error: that was the verdict, and only the end was missing.
     - The answer is stored whole: the job succeeded, and nothing is paid again.
     - The ledger says billed, but nothing came of it, or the outcome is not known: as `RETRY_UNKNOWN_OUTCOME` says.
@@ -29,29 +32,54 @@ async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequ
     if previous is None or not claim.taken_over:
         return
     if previous.call_started_at is None:
-        if previous.door is Door.HTTP:
-            await ending.fail(room, lease, _abandoned())
+        await _go_on(room, lease, previous)
         return
-    if previous.error is not None:
-        await _repeat_verdict(room, lease, previous, dict(previous.error))
-        return
+    known = await room.ledger.find(previous)
     result = await room.files(previous.id).get_result()
-    if result is not None and result["call"] == previous.calls and result["answer"] is not None:
+    if previous.error is not None:
+        await _end_as_decided(room, lease, previous, accepted, DarkroomError.from_row(dict(previous.error)))
+    elif result is not None and result["call"] == previous.calls and result["answer"] is not None:
         await _succeed(room, lease, previous, accepted, result)
-        return
-    await _unknown(room, lease, previous, accepted)
+    elif known is None or (known[0] in _NOTHING_OWED and known[1] in verdicts.NOT_THE_LAST_WORD):
+        await lease.uncount_call()
+        await _go_on(room, lease, previous)
+    elif known[0] in _NOTHING_OWED:
+        refused = {"code": known[1], "message": "The model service refused this request; its words are lost."}
+        await ending.fail(room, lease, DarkroomError.from_service(400, refused))
+    else:
+        await _unknown(room, lease, previous, accepted)
 
 
-def _abandoned() -> DarkroomError:
-    return DarkroomError(
-        "abandoned", "The instance of Darkroom that served this request ended before it called the model. Ask again."
+async def settle_lost_request(room: Rooms, claim: Claim) -> None:
+    """The ledger's last word on the call of a dead runner whose job cannot go on."""
+    if claim.previous is not None and claim.died_calling:
+        await room.ledger.settle(claim.previous, Outcome.UNKNOWN, error_code="runner_died")
+
+
+async def _go_on(room: Rooms, lease: Lease, previous: Job) -> None:
+    if previous.door is Door.HTTP:
+        error = "The instance of Darkroom that served this request ended before it called the model. Ask again."
+        await ending.fail(room, lease, DarkroomError("abandoned", error))
+
+
+async def _end_as_decided(
+    room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest, error: DarkroomError
+) -> None:
+    """The dead runner had written its verdict on the row. What it may have paid for is written down once more, unless
+    it came to that itself."""
+    model_name = _model_of(previous)
+    is_unknown = error.code == "outcome_unknown"
+    unknown = results.possibly_billed(accepted, model_name) if is_unknown else None
+    known = await room.ledger.settle(
+        previous,
+        Outcome.UNKNOWN if is_unknown else Outcome.REFUSED,
+        possibly_billed=unknown.amount if unknown else None,
+        error_code=error.code,
     )
-
-
-async def _repeat_verdict(room: Rooms, lease: Lease, previous: Job, row: dict[str, Any]) -> None:
-    error = DarkroomError.from_row(row)
-    outcome = Outcome.UNKNOWN if error.code == "outcome_unknown" else Outcome.REFUSED
-    await room.ledger.settle(previous, outcome, error_code=error.code)
+    result = await room.files(previous.id).get_result()
+    if result is None or result["call"] != previous.calls:
+        maybe = unknown if known is Outcome.UNKNOWN else None
+        await room.files(previous.id).put_result(results.document(previous, model_name, [], None, unknown=maybe))
     await ending.fail(room, lease, error)
 
 
@@ -62,9 +90,7 @@ async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
 
 
 async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest) -> None:
-    deployment = settings().deployment(previous.deployment or "")
-    name = deployment.model if deployment else ""
-    unknown = results.possibly_billed(accepted, name)
+    unknown = results.possibly_billed(accepted, _model_of(previous))
     known = await room.ledger.settle(
         previous, Outcome.UNKNOWN, possibly_billed=unknown.amount if unknown else None, error_code="runner_died"
     )
@@ -74,5 +100,11 @@ async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
         await lease.update(phase=Phase.WAITING, call_started_at=None, possibly_billed=so_far)
         return
     error = model.unknown("runner_died", "the instance of Darkroom that made the call ended before it")
-    await room.files(previous.id).put_result(results.document(previous, name, [], None, unknown=unknown))
+    result = results.document(previous, _model_of(previous), [], None, unknown=unknown)
+    await room.files(previous.id).put_result(result)
     await ending.fail(room, lease, error)
+
+
+def _model_of(previous: Job) -> str:
+    deployment = settings().deployment(previous.deployment or "")
+    return deployment.model if deployment else ""

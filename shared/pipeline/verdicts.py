@@ -18,6 +18,19 @@ NOT_THE_JOBS_FAULT = ("lease_lost", "job_ended", "storage_unavailable")
 """Failures that say nothing about the request: the job does not end by them, another run goes on with it."""
 
 
+NOT_THE_LAST_WORD = frozenset(
+    {
+        "not_connected",
+        "source_unavailable",
+        "rate_limit_exceeded",
+        "service_busy",
+        "service_error",
+        "deployment_refused",
+    }
+)
+"""Error codes of calls that were refused or never left, and after which the job goes on."""
+
+
 class Step(Enum):
     FAIL = auto()
     FAIL_UNKNOWN = auto()

@@ -20,6 +20,7 @@ def quiet_libraries() -> None:
     """Keep URLs out of the logs. A filter, not a level: uvicorn sets its own levels when the worker starts it."""
     for name in _SPEAKS_FROM_WARNING:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a caller's bad form is the caller's matter
     logging.getLogger("uvicorn.access").addFilter(_never)
 
 

@@ -6,18 +6,23 @@ Death is an exception nothing catches, raised before or after one write; the suc
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from functions import jobs
 from shared.delivery.blobs import BlobClient
+from shared.delivery.results import ResultWriter
 from shared.errors import DarkroomError
 from shared.jobs.files import JobFiles
 from shared.jobs.lease import Lease
 from shared.jobs.ledger import Ledger
+from shared.jobs.pacing import Later
 from shared.pipeline import attempt, ending, read, results
+from shared.pipeline.rooms import rooms
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call
 
@@ -75,8 +80,8 @@ async def die_at(app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: st
     ("place", "name", "when", "ledger"),
     [
         (Lease, "begin_call", "before", ["billed"]),
-        (Lease, "begin_call", "after", ["unknown", "billed"]),
-        (Ledger, "start", "before", ["unknown", "billed"]),
+        (Lease, "begin_call", "after", ["billed"]),
+        (Ledger, "start", "before", ["billed"]),
         (Ledger, "start", "after", ["unknown", "billed"]),
         (JobFiles, "put_result", "after", ["billed"]),
         (Ledger, "settle", "before", ["billed"]),
@@ -222,6 +227,84 @@ async def test_an_answer_of_which_not_all_could_be_stored_fails_with_what_was(
     assert [image["index"] for image in document["images"]] == [0]
     assert app.storage.results_of(job.id) == ["0.json", "0.png"]
     assert app.storage.outcomes(job.id) == ["billed"]
+
+
+async def test_a_runner_that_lost_its_lease_changes_nothing_of_its_successors_but_tells_what_it_paid(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = await app.submit()
+    store = ResultWriter.finish
+    successor: list[Any] = []
+
+    async def stall(self: ResultWriter) -> Any:
+        if not successor:
+            successor.append(None)
+            await app.put_clock_forward(TAKE_OVER_SECONDS)
+            successor.append(await app.deliver(job_id))
+        return await store(self)
+
+    monkeypatch.setattr(ResultWriter, "finish", stall)
+    with pytest.raises(DarkroomError, match="ended already"):
+        await app.deliver(job_id)
+    [image] = (await app.document(job_id))["images"]
+
+    assert successor[1].status == "succeeded"
+    assert image["blob"].endswith("/0.2.png")
+    assert app.storage.outcomes(job_id) == ["billed", "billed"]
+
+
+async def test_a_cancelled_runner_keeps_what_was_paid_for(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await app.submit()
+    store = ResultWriter.finish
+    begun = asyncio.Event()
+
+    async def slow(self: ResultWriter) -> Any:
+        begun.set()
+        await asyncio.sleep(0.05)
+        return await store(self)
+
+    monkeypatch.setattr(ResultWriter, "finish", slow)
+    runner = asyncio.create_task(app.deliver(job_id))
+    await begun.wait()
+    runner.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await runner
+
+    assert (await app.job(job_id)).status == "succeeded"
+    assert app.storage.outcomes(job_id) == ["billed"]
+
+
+async def test_a_call_that_was_told_to_wait_is_no_unknown_outcome_when_its_runner_dies(
+    app: App, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
+) -> None:
+    configure([deployment(app.model.url)], RETRY_UNKNOWN_OUTCOME="never")
+    app.model.fail({"status": 429, "headers": {"retry-after-ms": "10"}})
+    job_id = await die_at(app, monkeypatch, Lease, "uncount_call", "before")
+    job = await app.deliver(job_id)
+
+    assert (job.status, job.attempts) == ("succeeded", 1)
+    assert app.storage.outcomes(job_id) == ["refused", "billed"]
+    assert (await app.document(job_id))["cost"]["possibly_billed"] == "0"
+
+
+async def test_a_second_message_for_a_job_that_waits_goes_away(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = await app.submit()
+    room = await rooms()
+    far = datetime.now(UTC) + timedelta(minutes=5)
+    sent = []
+
+    async def no_slot(*_: Any, **__: Any) -> Later:
+        return Later(far, "gpt-image-1")
+
+    async def send(*arguments: Any, **_: Any) -> None:
+        sent.append(arguments)
+
+    monkeypatch.setattr(room.pacer, "reserve", no_slot)
+    monkeypatch.setattr(room.queue, "submit", send)
+    for _ in range(4):
+        assert (await app.deliver(job_id)).status == "queued"
+
+    assert len(sent) == 1
 
 
 async def test_a_synchronous_job_whose_runner_died_before_its_call_is_not_run_for_a_caller_who_has_gone(

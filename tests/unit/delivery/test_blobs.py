@@ -3,7 +3,7 @@
 import pytest
 
 from shared.delivery import blobs as blobs_module
-from shared.delivery.blobs import TRIES, block_id
+from shared.delivery.blobs import WRITE_TRIES, block_id
 from shared.errors import DarkroomError
 from tests.unit.delivery.fake_blobs import fake_blobs
 
@@ -65,10 +65,10 @@ async def test_other_bytes_under_the_name_are_left_alone_and_reported():
         assert (caught.value.code, fake.blobs) == ("storage_unavailable", {"results/0.png": b"first"})
 
 
-@pytest.mark.parametrize(("status", "tries"), [(500, TRIES), (403, 1), (400, 1)])
+@pytest.mark.parametrize(("status", "tries"), [(500, WRITE_TRIES), (403, 1), (400, 1)])
 async def test_a_lasting_failure_is_storage_unavailable(status, tries):
     async with fake_blobs() as (fake, blobs):
-        fake.faults.extend([status] * TRIES)
+        fake.faults.extend([status] * WRITE_TRIES)
         with pytest.raises(DarkroomError) as caught:
             await blobs.put("results/0.png", [b"abc"], content_type="image/png")
         assert (caught.value.code, len(fake.requests)) == ("storage_unavailable", tries)

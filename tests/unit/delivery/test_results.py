@@ -156,7 +156,7 @@ async def test_a_bad_image_between_good_ones_leaves_the_good_ones_stored():
 
 async def test_storage_that_stays_away_is_reported_and_what_came_after_is_still_tried():
     async with fake_blobs() as (fake, blobs):
-        fake.faults.extend([500] * blobs_module.TRIES)
+        fake.faults.extend([500] * blobs_module.WRITE_TRIES)
         writer = ResultWriter(blobs, target())
         with pytest.raises(DarkroomError) as caught:
             await write(writer, picture(), picture())

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.jobs.rate import Record, fingerprint, is_void, make_slot
+from shared.jobs.rate import OUT_FOR, Record, fingerprint, is_void, make_slot
 from shared.settings import Deployment
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -102,10 +102,16 @@ def test_a_429_of_a_call_that_a_block_overtook_stretches_nothing():
 def test_a_deployment_is_out_until_its_configuration_changes():
     record = Record(out_reason="401", out_fingerprint=fingerprint(DEPLOYMENT), out_since=NOW)
     changed = replace(DEPLOYMENT, endpoint="https://other.example.com")
-    assert record.is_out(DEPLOYMENT)
-    assert not record.is_out(changed)
+    assert record.is_out(DEPLOYMENT, NOW)
+    assert not record.is_out(changed, NOW)
     _, record = record.reserve(changed, NOW, 1, "w")
     assert (record.out_reason, record.out_fingerprint, record.out_since) == (None, None, None)
+
+
+def test_a_deployment_that_is_out_is_asked_again_after_ten_minutes():
+    record = Record(out_fingerprint=fingerprint(DEPLOYMENT), out_since=NOW, out_reason="HTTP 401")
+    assert record.is_out(DEPLOYMENT, NOW + OUT_FOR - timedelta(seconds=1))
+    assert not record.is_out(DEPLOYMENT, NOW + OUT_FOR)
 
 
 @pytest.mark.parametrize("change", [{"requests_per_minute": 10}, {"region": "x"}, {"priority": 1}, {"scope": "s"}])
