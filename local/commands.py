@@ -115,9 +115,13 @@ def _say_already_running(directory: Path) -> None:
 
 
 def _describe(info: StackInfo, *, real_model: bool) -> str:
-    curl = _CURL.format(app=info.app, key=info.key)
     note = "\nThis calls a real deployment, and costs money." if real_model else ""
-    return f"{_addresses(info)}\n\nA picture, saved as lighthouse.png:{note}\n\n{curl}"
+    return f"{_addresses(info)}\n\nA picture, saved as lighthouse.png:{note}\n\n{curl_line(info)}"
+
+
+def curl_line(info: StackInfo) -> str:
+    """A first request, ready to be pasted into a shell."""
+    return _CURL.format(app=info.app, key=info.key)
 
 
 def _addresses(info: StackInfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -17,9 +18,10 @@ import httpx
 import psutil
 import pytest
 
+from local import commands
 from local.identity import make_token
 from local.stack import Stack
-from local.state import running
+from local.state import StackInfo, running
 
 PROJECT = Path(__file__).resolve().parents[2]
 TINY = Path(__file__).with_name("apps") / "tiny"
@@ -166,3 +168,16 @@ def test_a_part_that_was_killed_comes_back_at_its_old_address(make_stack: Callab
     assert all(stack.info.pids[name] != pid for name, pid in before.pids.items() if name != "stack")
     headers = {"x-functions-key": before.key}
     assert httpx.get(f"{before.app}/environment", headers=headers).json()["SEEN"] == before.app
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the printed line is for curl")
+def test_the_line_that_make_run_prints_saves_a_picture(
+    stack: StackInfo, tmp_path: Path, quiet_environment: dict[str, str]
+) -> None:
+    line = commands.curl_line(stack)
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=tmp_path, env=quiet_environment, capture_output=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "lighthouse.png").read_bytes().startswith(b"\x89PNG")
