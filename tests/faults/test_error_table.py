@@ -12,6 +12,7 @@ import pytest
 
 from local.state import StackInfo
 from tests.support.model_control import ModelControl
+from tests.support.pictures import png
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
 
@@ -92,6 +93,18 @@ async def test_a_refusal_reaches_the_caller_as_the_service_said_it(
     assert stack_storage.results_of(job) == []
     document = (await app_client.get(f"/api/jobs/{job}")).json()
     assert (document["status"], document["error"]) == ("failed", error)
+
+
+@pytest.mark.parametrize(("row", "status", "code"), [row[:3] for row in REFUSALS], ids=[row[0] for row in REFUSALS])
+async def test_an_edit_is_refused_in_the_same_words(
+    app_client: httpx.AsyncClient, stack_model: ModelControl, row: str, status: int, code: str
+) -> None:
+    stack_model.fail({"name": row, "match": {"operation": "edits"}})
+    files = {"image": ("image.png", png(), "image/png")}
+    answer = await app_client.post(ROUTE.replace("generations", "edits"), data=REQUEST, files=files)
+
+    assert (answer.status_code, is_error(answer)["code"]) == (status, code)
+    assert len(stack_model.calls()) == 1
 
 
 async def test_filter_verdicts_of_a_refusal_are_passed_on(
