@@ -154,9 +154,11 @@ class Attempt:
     # -- none ------------------------------------------------------------------------------------------------------
 
     async def _failed(self, error: DarkroomError, images: list[StoredImage]) -> Failure | None:
-        if error.code in NOT_THE_JOBS_FAULT:
-            raise error
         job = self.lease.job
+        if error.code in NOT_THE_JOBS_FAULT:  # `may_send` said no, so nothing was sent
+            with contextlib.suppress(DarkroomError):
+                await self.room.ledger.settle(job, Outcome.VOID, error_code=error.code)
+            raise error
         step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
