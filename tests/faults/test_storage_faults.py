@@ -48,6 +48,7 @@ async def test_a_job_whose_message_was_not_taken_is_accepted_and_runs_later(
 
     monkeypatch.setattr(recover, "datetime", Later)
     assert await recover.abandoned() == 1
+    await app.put_clock_forward(180)
     assert (await app.deliver(job_id)).status == "succeeded"
 
 

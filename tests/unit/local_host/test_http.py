@@ -89,7 +89,7 @@ def test_an_exception_is_500_and_is_logged_with_its_invocation(client: httpx.Cli
 def test_what_the_app_prints_and_logs_is_passed_on_at_its_level(client: httpx.Client, streams_host) -> None:
     client.get("/words")
     streams_host.hears(r"^\[worker 1\] printed by the app$")
-    streams_host.hears(r"^\[worker 1\] INFO words: said at info$")
+    streams_host.hears(r"^\[worker 1\] \d\d:\d\d:\d\d INFO words: said at info$")
     assert not any("said at debug" in line for line in streams_host.lines)
 
 
