@@ -71,6 +71,7 @@ CODES: dict[str, _Kind] = {
     "deployment_unavailable": _Kind(503, _SERVER),
     "expired": _Kind(504, _SERVER),
     "abandoned": _Kind(503, _SERVER),
+    "undeliverable": _Kind(500, _SERVER),
     "still_running": _Kind(504, _SERVER),
     "canceled": _Kind(409, _INVALID),
     "lease_lost": _Kind(500, _SERVER),

@@ -47,9 +47,9 @@ class Submitted:
     token: str
 
 
-async def intake() -> Intake:
-    """The folder of a job to come, under its new id."""
-    return Intake((await rooms()).files(new_id(datetime.now(UTC))))
+async def intake(job_id: str | None = None) -> Intake:
+    """The folder of a job to come, under a new id or the one that was kept for it."""
+    return Intake((await rooms()).files(job_id or new_id(datetime.now(UTC))))
 
 
 async def understand(
@@ -95,6 +95,11 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, door
         # Accepted all the same: refused now, it would be sent again while the timer finds and runs this one.
         log.warning("the message of job %s was not taken (%s); the timer sends another", job.id, error.code)
     return Submitted(job, token)
+
+
+async def enter(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door) -> Job:
+    """Accept the request as a job for whoever is about to deliver it: no message is sent."""
+    return await _create(await rooms(), intake, accepted, caller, door)
 
 
 async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Job:

@@ -8,6 +8,7 @@ from shared.delivery.blobs import BlobClient
 from shared.delivery.links import ResultLinks
 from shared.errors import DarkroomError
 from shared.jobs.files import JobFiles
+from shared.jobs.idempotency import Idempotency
 from shared.jobs.ledger import Ledger
 from shared.jobs.outbox import Outbox
 from shared.jobs.pacing import Pacer
@@ -24,6 +25,7 @@ class Rooms:
     queue: JobQueue
     pacer: Pacer
     ledger: Ledger
+    idempotency: Idempotency
     blobs: BlobClient
     links: ResultLinks
 
@@ -49,6 +51,7 @@ def _open() -> Rooms:
         queue=JobQueue(clients.queues().get_queue_client("image-requests")),
         pacer=Pacer(clients.tables().get_table_client("pacing")),
         ledger=Ledger(clients.tables().get_table_client("ledger")),
+        idempotency=Idempotency(clients.tables().get_table_client("idempotency")),
         blobs=BlobClient(clients.storage_http(), current.blob_service_uri, clients.storage_bearer()),
         links=ResultLinks(clients.blobs(), current.result_link_minutes),
     )

@@ -32,6 +32,12 @@ def events(info: StackInfo, job: str) -> list[dict[str, Any]]:
     return list(taken)
 
 
+def events_of(info: StackInfo, owner: str) -> list[dict[str, Any]]:
+    """The events of all jobs of one owner since the topic was last told to forget."""
+    taken = _control(info, "GET", f"{info.topic}/_local/events")["events"]
+    return [event for event in taken if event["data"]["owner"] == owner]
+
+
 def publishes(info: StackInfo) -> list[dict[str, Any]]:
     """Every publish request since the test began, refused ones too."""
     return list(_control(info, "GET", f"{info.topic}/_local/publishes")["publishes"])
