@@ -1,4 +1,4 @@
-"""The asynchronous job API: submit, poll, read; and the stored images of a job."""
+"""The asynchronous job API: submit, poll, read, cancel; and the stored images of a job."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from functions.forms import Form, read_form
 from shared.errors import DarkroomError
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
-from shared.pipeline import accept, read
+from shared.pipeline import accept, cancel, read
 
 blueprint = func.Blueprint()
 
@@ -38,6 +38,16 @@ async def submit_job(req: Request) -> Response:
 @web.door
 async def get_job(req: Request) -> Response:
     job = await read.find(req.path_params["id"], web.caller(req))
+    return JSONResponse(await read.signed_document(job))
+
+
+@blueprint.route(route="api/jobs/{id}", methods=["DELETE"])
+@web.door
+async def cancel_job(req: Request) -> Response:
+    if unknown := set(req.query_params) - {"code"}:
+        name = min(unknown)
+        raise DarkroomError("unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
+    job = await cancel.cancel(await read.find(req.path_params["id"], web.caller(req)))
     return JSONResponse(await read.signed_document(job))
 
 

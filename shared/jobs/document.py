@@ -41,7 +41,7 @@ def build(
         "cost": result.get("cost"),
         "error": errors.public(dict(job.error)) if job.error else None,
         "metadata": dict(request.metadata) if request else {},
-        "links": {"self": f"{job_base}/{job.id}"},
+        "links": {"self": f"{job_base}/{job.id}", "cancel": f"{job_base}/{job.id}"},
     }
 
 

@@ -98,7 +98,8 @@ async def test_the_job_is_read_with_the_key_and_never_shows_its_poll_url_there(
     read = await job(app_client, polled["id"])
 
     assert "poll" in polled["links"]
-    assert read["links"] == {"self": f"{stack.app}/api/jobs/{polled['id']}"}
+    address = f"{stack.app}/api/jobs/{polled['id']}"
+    assert read["links"] == {"self": address, "cancel": address}
     volatile = ("links", "images")
     assert {name: value for name, value in read.items() if name not in volatile} == {
         name: value for name, value in polled.items() if name not in volatile
