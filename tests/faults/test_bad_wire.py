@@ -73,13 +73,16 @@ class Wire:
         return ("\r\n".join((*start, *lines)) + "\r\n\r\n").encode("latin-1")
 
     async def exchange(self, *parts: bytes) -> bytes:
-        """What comes back on a connection on which `parts` were sent, until it ends."""
+        """What comes back on a connection on which `parts` were sent, until it ends; nothing when it is reset."""
         reader, writer = await self.open()
         for data in parts:
             writer.write(data)
             await writer.drain()
-        async with asyncio.timeout(20):
-            answer = await reader.read()
+        try:
+            async with asyncio.timeout(20):
+                answer = await reader.read()
+        except ConnectionResetError:
+            answer = b""
         writer.close()
         return answer
 
@@ -105,16 +108,18 @@ async def test_a_length_that_lies_or_is_none_is_refused(
     wire: Wire, app_client: httpx.AsyncClient, stack_model: ModelControl, stack_storage: Storage
 ) -> None:
     async with leaves_nothing(app_client, stack_model, stack_storage):
-        for lines in (
-            (JSON, "Content-Length: x"),
-            (JSON, "Content-Length: -5"),
-            (JSON, f"Content-Length: {len(BODY)}", f"Content-Length: {len(BODY) + 1}"),
-            (JSON, "Content-Length: 99999999999999999999999999"),
-            (JSON, f"Content-Length: {len(BODY) - 5}"),
-            (JSON, "Transfer-Encoding: gzip"),
-            (JSON, "X-Bad\0Header: x"),
+        # What the head alone is refused for is sent without a body: a server that closes with bytes unread resets the
+        # connection, and its answer may be lost on the way.
+        for lines, body in (
+            ((JSON, "Content-Length: x"), b""),
+            ((JSON, "Content-Length: -5"), b""),
+            ((JSON, f"Content-Length: {len(BODY)}", f"Content-Length: {len(BODY) + 1}"), b""),
+            ((JSON, "Content-Length: 99999999999999999999999999"), b""),
+            ((JSON, f"Content-Length: {len(BODY) - 5}"), BODY[:-5]),
+            ((JSON, "Transfer-Encoding: gzip"), b""),
+            ((JSON, "X-Bad\0Header: x"), b""),
         ):
-            answer = await wire.exchange(wire.head(GENERATIONS[1], *lines), BODY)
+            answer = await wire.exchange(wire.head(GENERATIONS[1], *lines), body)
             assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413")), (lines, answer[:200])
             assert b"Traceback" not in answer
         answer = await wire.exchange(wire.head(JOBS, JSON, "Transfer-Encoding: chunked"), b"zz\r\nnot a chunk\r\n")
