@@ -8,6 +8,7 @@ from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Respon
 
 from functions import ranges, web
 from functions.forms import Form, read_form
+from shared.delivery.results import sidecar
 from shared.errors import DarkroomError
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
@@ -104,7 +105,7 @@ async def get_image(req: Request) -> Response:
 @web.door
 async def get_provenance(req: Request) -> Response:
     image = await _image(req)
-    blob = await read.blob(image["blob"].rpartition(".")[0] + ".json")
+    blob = await read.blob(sidecar(image["blob"]))
     return StreamingResponse(web.closing(blob), media_type="application/json")
 
 

@@ -28,9 +28,9 @@ def build(
         "phase": job.phase.value if job.phase else None,
         "owner": job.owner,
         "batch": job.batch,
-        "created_at": _time(job.created_at),
-        "started_at": _time(job.started_at),
-        "finished_at": _time(job.finished_at),
+        "created_at": timestamp(job.created_at),
+        "started_at": timestamp(job.started_at),
+        "finished_at": timestamp(job.finished_at),
         "attempts": job.attempts,
         "deployment": job.deployment,
         "region": job.region,
@@ -45,5 +45,6 @@ def build(
     }
 
 
-def _time(moment: datetime | None) -> str | None:
+def timestamp(moment: datetime | None) -> str | None:
+    """A time as documents, sidecars and health show it: UTC, to the millisecond."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

@@ -84,11 +84,11 @@ async def understand(
     return accepted
 
 
-async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door = Door.JOBS) -> Submitted:
+async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Submitted:
     """Accept the request as a job that runs through the queue."""
     token = secrets.token_urlsafe(32)
     room = await rooms()
-    job = await _create(room, intake, accepted, caller, door, token_hashes=(token_hash(token),))
+    job = await _create(room, intake, accepted, caller, Door.JOBS, token_hashes=(token_hash(token),))
     try:
         await room.queue.submit(job.id)
     except DarkroomError as error:

@@ -15,6 +15,7 @@ import pybase64
 from shared.delivery import provenance
 from shared.errors import DarkroomError
 from shared.images.capabilities import problem
+from shared.jobs.document import timestamp
 from shared.pipeline.rooms import rooms
 from shared.platform import clients, identity
 from shared.settings import settings
@@ -53,7 +54,7 @@ async def details() -> dict[str, Any]:
         "base64": pybase64.get_version(),
         "problems": problems,
         "dependencies": dependencies,
-        "events_waiting_since": _time(waiting),
+        "events_waiting_since": timestamp(waiting),
         "deployments": deployments,
     }
 
@@ -114,13 +115,9 @@ async def _deployments() -> list[dict[str, Any]]:
                 "region": entry.region,
                 "requests_per_minute": entry.requests_per_minute,
                 "priority": entry.priority,
-                "next_turn_at": _time(state.next_at) if state else None,
-                "blocked_until": _time(state.blocked_until) if state else None,
+                "next_turn_at": timestamp(state.next_at) if state else None,
+                "blocked_until": timestamp(state.blocked_until) if state else None,
                 "out": state.out_reason if state else None,
             }
         )
     return shown
-
-
-def _time(moment: Any) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

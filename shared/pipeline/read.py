@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-from datetime import timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.delivery import answers
 from shared.delivery.answers import EncodedImages
-from shared.delivery.blobs import BlobResponse
+from shared.delivery.blobs import BlobClient, BlobResponse
 from shared.errors import DarkroomError
 from shared.jobs import document as documents
 from shared.jobs.files import AcceptedRequest
@@ -100,11 +100,12 @@ async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
         body["data"] = [await _linked(room, item, result["images"]) for item in body["data"]]
     if accepted.request.adapted:
         body["darkroom"] = {"adapted": [dict(entry) for entry in accepted.request.adapted]}
-    headers = {"x-darkroom-job": job.id, "x-darkroom-cost": f"{result['cost']['amount']} {result['cost']['currency']}"}
-    if result["cost"]["amount"] is None:
-        del headers["x-darkroom-cost"]
     states = ",".join(image["provenance"]["state"] for image in result["images"])
-    return answers.encode(body, result["images"]), {**headers, "x-darkroom-provenance": states}
+    headers = {"x-darkroom-job": job.id, "x-darkroom-provenance": states}
+    cost = result["cost"]
+    if cost["amount"] is not None:
+        headers["x-darkroom-cost"] = f"{cost['amount']} {cost['currency']}"
+    return answers.encode(body, result["images"]), headers
 
 
 async def _linked(room: Rooms, item: Any, images: list[dict[str, Any]]) -> Any:
@@ -131,13 +132,12 @@ async def blob(name: str, *, byte_range: str | None = None) -> BlobResponse:
     return await (await rooms()).blobs.read(name, byte_range=byte_range)
 
 
-async def blobs_client() -> Any:
+async def blobs_client() -> BlobClient:
     return (await rooms()).blobs
 
 
-def retry_after(job: Job, now: Any) -> int:
+def retry_after(job: Job, now: datetime) -> int:
     """Seconds until a poll is worth while: by the slot of a waiting job, else a few."""
     if job.slot_at is not None and job.call_started_at is None:
-        wait: timedelta = job.slot_at - now
-        return max(2, min(60, round(wait.total_seconds()) + POLL_SECONDS))
+        return max(2, min(60, round((job.slot_at - now).total_seconds()) + POLL_SECONDS))
     return POLL_SECONDS if job.status is Status.QUEUED else POLL_SECONDS // 2

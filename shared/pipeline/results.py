@@ -15,6 +15,7 @@ from shared.delivery.results import ResultTarget, StoredImage, write_sidecar
 from shared.images import pricing
 from shared.images.metadata import encode_metadata
 from shared.images.pricing import Cost
+from shared.jobs.document import timestamp
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 from shared.model.client import Answer
@@ -60,8 +61,8 @@ def document(
             **(cost.to_dict() if cost else {}),
             "possibly_billed": maybe.to_dict()["amount"],
         },
-        "call_started_at": _time(job.call_started_at),
-        "stored_at": _time(datetime.now(UTC)),
+        "call_started_at": timestamp(job.call_started_at),
+        "stored_at": timestamp(datetime.now(UTC)),
         "request_id": answer.request_id if answer else None,
         "answer": body or None,
     }
@@ -82,8 +83,8 @@ async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, resul
         "region": job.region,
         "service_request_id": result["request_id"],
         "timings": {
-            "created_at": _time(job.created_at),
-            "started_at": _time(job.started_at),
+            "created_at": timestamp(job.created_at),
+            "started_at": timestamp(job.started_at),
             "call_started_at": result["call_started_at"],
             "stored_at": result["stored_at"],
         },
@@ -127,7 +128,3 @@ def _content_filter(item: Mapping[str, Any]) -> dict[str, Any] | None:
         if isinstance(item.get(name), dict)
     }
     return verdicts or None
-
-
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

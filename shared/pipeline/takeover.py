@@ -37,7 +37,7 @@ async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequ
     known = await room.ledger.find(previous)
     result = await room.files(previous.id).get_result()
     if previous.error is not None:
-        await _end_as_decided(room, lease, previous, accepted, DarkroomError.from_row(dict(previous.error)))
+        await _end_as_decided(room, lease, previous, accepted, result)
     elif result is not None and result["call"] == previous.calls and result["answer"] is not None:
         await _succeed(room, lease, previous, accepted, result)
     elif known is None or (known[0] in _NOTHING_OWED and known[1] in verdicts.NOT_THE_LAST_WORD):
@@ -63,10 +63,11 @@ async def _go_on(room: Rooms, lease: Lease, previous: Job) -> None:
 
 
 async def _end_as_decided(
-    room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest, error: DarkroomError
+    room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest, result: dict[str, Any] | None
 ) -> None:
     """The dead runner had written its verdict on the row. What it may have paid for is written down once more, unless
     it came to that itself."""
+    error = DarkroomError.from_row(dict(previous.error or {}))
     model_name = _model_of(previous)
     is_unknown = error.code == "outcome_unknown"
     unknown = results.possibly_billed(accepted, model_name) if is_unknown else None
@@ -76,7 +77,6 @@ async def _end_as_decided(
         possibly_billed=unknown.amount if unknown else None,
         error_code=error.code,
     )
-    result = await room.files(previous.id).get_result()
     if result is None or result["call"] != previous.calls:
         maybe = unknown if known is Outcome.UNKNOWN else None
         await room.files(previous.id).put_result(results.document(previous, model_name, [], None, unknown=maybe))
