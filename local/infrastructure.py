@@ -15,7 +15,10 @@ import httpx
 from local.identity import make_token
 
 CONTAINERS = ("requests", "results", "uploads")
-QUEUES = ("image-requests", "image-requests-poison")
+QUEUES = (
+    *("image-requests", "image-requests-poison", "image-uploads", "image-uploads-poison"),
+    *("image-batches", "image-batches-poison", "webjobs-blobtrigger-poison"),
+)
 TABLES = ("jobs", "idempotency", "ledger", "pacing")
 _API_VERSION = "2025-05-05"
 _CREATED = {201, 204}

@@ -6,9 +6,11 @@ becomes a sentence in `Settings.problems`, shown by `/api/health/details`, and t
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +20,8 @@ from urllib.parse import urlsplit
 COGNITIVE_SERVICES_SCOPE = "https://cognitiveservices.azure.com/.default"
 DEFAULT_API_VERSION = "2025-04-01-preview"
 DEFAULT_REQUESTS_PER_MINUTE = 9.0
+# At least two labels: an entry `com` or `local` would open more than anybody means.
+_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,10 @@ class Settings:
     result_link_minutes: int = 60
     event_prompts: bool = False
     readable_containers: frozenset[str] = frozenset()
+    callback_hosts: tuple[str, ...] = ()
+    callback_signing_keys: tuple[str, ...] = field(default=(), repr=False)
+    image_url_hosts: tuple[str, ...] = ()
+    retention_days: float | None = None
     allow_private_networks: bool = False
     problems: tuple[str, ...] = field(default=())
 
@@ -103,9 +111,11 @@ def read(env: Mapping[str, str]) -> Settings:
         c2pa_trust_anchors=env.get("C2PA_TRUST_ANCHORS") or None,
         result_link_minutes=int(reader.number("RESULT_LINK_MINUTES", 60, 1, 10_080)),
         event_prompts=reader.flag("EVENT_PROMPTS"),
-        readable_containers=frozenset(
-            part.strip() for part in env.get("READABLE_CONTAINERS", "").split(",") if part.strip()
-        ),
+        readable_containers=frozenset(reader.listed("READABLE_CONTAINERS")),
+        callback_hosts=reader.hosts("CALLBACK_HOSTS"),
+        callback_signing_keys=reader.signing_keys("CALLBACK_SIGNING_KEY"),
+        image_url_hosts=reader.hosts("IMAGE_URL_HOSTS"),
+        retention_days=reader.number("RETENTION_DAYS", 0, 1, 36_500) or None,
         allow_private_networks=private and not on_azure,
         problems=tuple(reader.problems),
     )
@@ -156,8 +166,35 @@ class _Reader:
             return default
         return value
 
+    def listed(self, name: str) -> tuple[str, ...]:
+        """Entries separated by commas or white space."""
+        return tuple(self.text(name).replace(",", " ").split())
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """Host names, in lower case; an entry that is none is left out."""
+        entries = tuple(entry.lower().removesuffix(".") for entry in self.listed(name))
+        for entry in entries:
+            if not _HOST.fullmatch(entry):
+                self.problem(name, f"has an entry that is no host name ({len(entry)} characters)")
+        return tuple(entry for entry in entries if _HOST.fullmatch(entry))
+
+    def signing_keys(self, name: str) -> tuple[str, ...]:
+        """Keys of Standard Webhooks (`whsec_` and base64 of 24 to 64 bytes), the current one first."""
+        entries = self.listed(name)
+        usable = tuple(entry for entry in entries if _is_signing_key(entry))
+        if len(usable) < len(entries):
+            self.problem(name, "has an entry that is no key: each is whsec_ and the base64 of 24 to 64 bytes")
+        return usable
+
     def flag(self, name: str) -> bool:
         return self.choice(name, "0", ("0", "1", "false", "true")) in ("1", "true")
+
+
+def _is_signing_key(text: str) -> bool:
+    try:
+        return text.startswith("whsec_") and 24 <= len(base64.b64decode(text[6:], validate=True)) <= 64
+    except ValueError:
+        return False
 
 
 def _deployments(reader: _Reader) -> tuple[Deployment, ...]:

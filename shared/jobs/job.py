@@ -83,7 +83,9 @@ class Job:
     names of results hold it. `attempts` counts the calls that count against the job; `calls` numbers every call that
     was begun, refused ones too, and names ledger rows. `wake_at` is when the message for a queued job becomes visible:
     long after it, the message is lost. `possibly_billed` is what earlier calls of unknown outcome may have cost
-    (decimal text). `lease_owner` stays after the end, as the runner that ended the job.
+    (decimal text). `lease_owner` stays after the end, as the runner that ended the job. `callback`: a URL is to
+    be told of the end. `idempotency` is the row key of the claim that made the job (partition `owner`), empty without
+    one; it goes with the job. `purged_at` is when everything but this row and the ledger was removed.
     """
 
     id: str
@@ -111,6 +113,9 @@ class Job:
     request_hash: str = ""
     possibly_billed: str = "0"
     error: Mapping[str, Any] | None = None
+    callback: bool = False
+    idempotency: str = ""
+    purged_at: datetime | None = None
     etag: str | None = None
 
     @property
@@ -145,6 +150,8 @@ def new_job(
     request_hash: str = "",
     batch: str | None = None,
     token_hashes: tuple[str, ...] = (),
+    callback: bool = False,
+    idempotency: str = "",
     runner: str | None = None,
 ) -> Job:
     """A job that was just accepted: queued, or, with a `runner`, running already under its lease."""
@@ -159,6 +166,8 @@ def new_job(
         wake_at=now,
         token_hashes=token_hashes[-KEPT_TOKENS:],
         request_hash=request_hash,
+        callback=callback,
+        idempotency=idempotency,
     )
     return job if runner is None else leased(job, runner, now)
 

@@ -111,16 +111,16 @@ class Lease:
 
     async def finish(
         self, status: Status, *, error: Mapping[str, Any] | None = None, due: datetime | None = None
-    ) -> tuple[Job, OutboxEntry]:
-        """End the job; the lease is over with it."""
-        entries: list[OutboxEntry] = []
+    ) -> tuple[Job, tuple[OutboxEntry, ...]]:
+        """End the job; the lease is over with it. What is to be told of it comes with it, its event first."""
+        told: tuple[OutboxEntry, ...] = ()
 
         async def end() -> Job:
-            job, entry = await self._store.finish(self.job, status, error=error, due=due)
-            entries.append(entry)
+            nonlocal told
+            job, told = await self._store.finish(self.job, status, error=error, due=due)
             return job
 
-        return await self._do(end, last=True), entries[0]
+        return await self._do(end, last=True), told
 
     async def _do(self, write: Callable[[], Awaitable[Job]], *, last: bool = False) -> Job:
         async with self._lock:

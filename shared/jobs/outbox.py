@@ -1,16 +1,19 @@
-"""The outbox: ends of jobs that are still to be announced.
+"""The outbox: ends of jobs and batches that are still to be told.
 
-`JobStore.finish` puts an entry in here in the very transaction that ends a job, so no end goes unannounced. Who comes
-in: the pipeline, right after a job's end, and the timer, for what the pipeline could not send. Sending is at least
-once: the event's id is the same every time, and receivers drop what they had.
+`JobStore.finish` puts entries in here in the very transaction that ends a job, so no end goes untold: one for the
+event, one for the callback where the request names one, one for the batch whose last job this was. Who comes in: the
+pipeline, right after a job's end, and the timer, for what the pipeline could not send. Sending is at least once: ids
+are the same every time, and receivers drop what they had.
 
-Rows of table `jobs`, partition `jobs`: `o:<due>:<job id>`, so that what is due is a range.
+Rows of table `jobs`, partition `jobs`: `o:<due>:<id>` for the event, `o:<due>:<id>:<what>` for the others, so that what
+is due is a range.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from shared.jobs.rows import Change, Clock, Row, RowChanged, RowExists, Rows, utc_now
@@ -22,17 +25,28 @@ PARTITION = "jobs"
 _DUE = "%Y%m%dT%H%M%S%fZ"
 
 
+class What(StrEnum):
+    """What is to be sent."""
+
+    EVENT = "event"
+    CALLBACK = "callback"
+    BATCH = "batch"
+    """The event of a batch; the entry's `job_id` is the batch's."""
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """The end of `job_id`, to be announced from `due` (aware, UTC) on, after `tries` that did not succeed."""
+    """The end of `job_id`, to be told from `due` (aware, UTC) on, after `tries` that did not succeed."""
 
     job_id: str
     due: datetime
     tries: int = 0
+    what: What = What.EVENT
 
     @property
     def key(self) -> str:
-        return f"o:{self.due.astimezone(UTC).strftime(_DUE)}:{self.job_id}"
+        event = f"o:{self.due.astimezone(UTC).strftime(_DUE)}:{self.job_id}"
+        return event if self.what is What.EVENT else f"{event}:{self.what}"
 
     def row(self) -> Row:
         return {"PartitionKey": PARTITION, "RowKey": self.key, "job_id": self.job_id, "tries": self.tries}
@@ -71,5 +85,6 @@ class Outbox:
 
 
 def _entry(row: Row) -> OutboxEntry:
-    _, due, job_id = str(row["RowKey"]).split(":")
-    return OutboxEntry(job_id, datetime.strptime(due, _DUE).replace(tzinfo=UTC), int(row["tries"]))
+    _, due, job_id, *what = str(row["RowKey"]).split(":")
+    when = datetime.strptime(due, _DUE).replace(tzinfo=UTC)
+    return OutboxEntry(job_id, when, int(row["tries"]), What(what[0]) if what else What.EVENT)

@@ -4,7 +4,8 @@ Who comes in: the pipeline for every door, and the timer. Rows of table `jobs`, 
 
 - `j:<id>` the job, from acceptance until retention;
 - `l:<id>` while it has not ended, so that abandoned jobs are found without reading the ended ones;
-- `o:<due>:<id>` its end, still to be announced (`outbox`).
+- `o:<due>:<id>` its end, still to be announced (`outbox`);
+- `b:<id>` a batch, which counts the ends of its jobs (`batch`).
 
 Each move is one write under If-Match, or one transaction where rows come and go, so whoever reads sees all of a move
 or none. A conflict is read again and decided again: the lease decides who may move a job, and a cancel or a new poll
@@ -18,16 +19,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
+from shared.jobs import batch as batches
 from shared.jobs.job import KEPT_TOKENS, LEASE, Door, Job, Phase, Status, first_id_before, leased
 from shared.jobs.lease import Lease
-from shared.jobs.outbox import PARTITION, OutboxEntry
+from shared.jobs.outbox import PARTITION, OutboxEntry, What
 from shared.jobs.rows import (
     CONFLICT_TRIES,
     Change,
@@ -48,7 +50,10 @@ if TYPE_CHECKING:
 
 TAKE_OVER_AFTER = timedelta(seconds=15)
 _LIVE_READS = 16
-_TIMES = ("created_at", "started_at", "finished_at", "wake_at", "lease_until", "slot_at", "call_started_at")
+_TIMES = (
+    *("created_at", "started_at", "finished_at", "wake_at", "lease_until", "slot_at", "call_started_at"),
+    "purged_at",
+)
 _RUNNERS_FIELDS = frozenset(
     {"phase", "slot_at", "deployment", "region", "call_started_at", "attempt", "attempts", "possibly_billed", "error"}
 )
@@ -205,9 +210,9 @@ class JobStore:
 
     async def finish(
         self, job: Job, status: Status, *, error: Mapping[str, Any] | None = None, due: datetime | None = None
-    ) -> tuple[Job, OutboxEntry]:
-        """End the job: one transaction writes its end, takes away `l:` and puts its announcement, due at `due` (default
-        now), into the outbox. `job` must be under the caller's lease.
+    ) -> tuple[Job, tuple[OutboxEntry, ...]]:
+        """End the job: one transaction writes its end, takes away `l:`, counts it in its batch and puts what is to be
+        told of it into the outbox, its event first, due at `due` (default now). `job` must be under the caller's lease.
 
         A lease that ran out does not keep a job from its end: as long as the row is this runner's, nobody else has
         begun, and the images are paid for. Raises `lease_lost` or `job_ended` when another was faster.
@@ -215,8 +220,11 @@ class JobStore:
         if not status.ended:
             raise ValueError(f"{status} is no end")
         now = self.clock()
-        entry = OutboxEntry(job.id, due or now)
+        event = OutboxEntry(job.id, due or now)
+        told = (event, replace(event, what=What.CALLBACK)) if job.callback else (event,)
+        whole = replace(event, job_id=job.batch or "", what=What.BATCH)
         live = {"PartitionKey": PARTITION, "RowKey": f"l:{job.id}"}
+        entries = told
 
         def end(current: Job) -> Job:
             return current.moved(status, error=error, finished_at=now, lease_until=None, slot_at=None)
@@ -224,8 +232,20 @@ class JobStore:
         def ours(current: Job) -> bool:
             return (current.lease_owner, current.status) == (job.lease_owner, status)
 
-        ended = await self._change(job, end, done=ours, beside=(Change("delete", live), Change("insert", entry.row())))
-        return ended, entry
+        async def beside() -> tuple[Change, ...]:
+            nonlocal entries
+            batch = await self.batch(job.batch) if job.batch else None
+            after = batch.counted(status, now) if batch else None
+            entries = (*told, whole) if after and after.finished_at == now else told
+            counted = (Change("replace", after.row(), batch.etag),) if batch and after else ()
+            return Change("delete", live), *counted, *(Change("insert", entry.row()) for entry in entries)
+
+        ended = await self._change(job, end, done=ours, beside=beside)
+        return ended, entries
+
+    async def batch(self, batch_id: str) -> batches.Batch | None:
+        found = await self._rows.get(PARTITION, batches.key(batch_id))
+        return None if found is None else batches.from_row(*found)
 
     async def request_cancel(self, job_id: str) -> Job:
         """Put the wish to cancel on the job; its runner sees it. Raises `not_found` or `job_ended`."""
@@ -278,11 +298,13 @@ class JobStore:
             raise DarkroomError("not_found", "There is no such job.")
         return job
 
-    async def _write(self, job: Job, before: Job, beside: tuple[Change, ...] = ()) -> Job:
+    async def _write(
+        self, job: Job, before: Job, beside: Callable[[], Awaitable[tuple[Change, ...]]] | None = None
+    ) -> Job:
         assert before.etag is not None, "a job that was read or written by the store has an ETag"
-        if not beside:
+        if beside is None:
             return replace(job, etag=await self._rows.replace(_row(job), before.etag))
-        etags = await self._rows.commit([Change("replace", _row(job), before.etag), *beside])
+        etags = await self._rows.commit([Change("replace", _row(job), before.etag), *await beside()])
         return replace(job, etag=etags[0])
 
     async def _change(
@@ -291,11 +313,12 @@ class JobStore:
         change: Callable[[Job], Job],
         *,
         done: Callable[[Job], bool] | None = None,
-        beside: tuple[Change, ...] = (),
+        beside: Callable[[], Awaitable[tuple[Change, ...]]] | None = None,
     ) -> Job:
         """Write `change` of a job under the caller's lease, again on the newer row while the lease is the caller's.
 
-        `done` knows a newer row on which this change was made already (its answer was lost).
+        `done` knows a newer row on which this change was made already (its answer was lost). `beside` gives the changes
+        of other rows that belong to it, asked anew for each try.
         """
         current, wanted = job, None
         for _ in range(CONFLICT_TRIES):

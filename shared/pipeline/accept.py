@@ -97,9 +97,17 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> S
     return Submitted(job, token)
 
 
-async def enter(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door) -> Job:
+async def enter(
+    intake: Intake,
+    accepted: AcceptedRequest,
+    caller: Caller,
+    door: Door,
+    *,
+    batch: str | None = None,
+    idempotency: str = "",
+) -> Job:
     """Accept the request as a job for whoever is about to deliver it: no message is sent."""
-    return await _create(await rooms(), intake, accepted, caller, door)
+    return await _create(await rooms(), intake, accepted, caller, door, batch=batch, idempotency=idempotency)
 
 
 async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Job:
@@ -141,6 +149,8 @@ async def _create(
     *,
     token_hashes: tuple[str, ...] = (),
     runner: str | None = None,
+    batch: str | None = None,
+    idempotency: str = "",
 ) -> Job:
     await intake.files.put_request(accepted)
     intake.keep()
@@ -154,6 +164,9 @@ async def _create(
             request_hash=accepted.content_hash(),
             token_hashes=token_hashes,
             runner=runner,
+            batch=batch,
+            callback=accepted.request.callback_url is not None,
+            idempotency=idempotency,
         )
     )
 

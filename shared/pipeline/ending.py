@@ -27,16 +27,16 @@ async def end(
     *,
     due: datetime | None = None,
 ) -> None:
-    """End the job and announce it. The end and its outbox row are one transaction; then the event is tried once.
+    """End the job and tell of it. The end and its outbox rows are one transaction; then each is tried once.
 
-    Whoever repeats this after a failure passes the same `due`: it is part of the outbox row's key.
+    Whoever repeats this after a failure passes the same `due`: it is part of the outbox rows' keys.
     """
     failed = error is not None and status is Status.FAILED
     row = error.to_row() if error is not None and failed else None
-    job, entry = await lease.finish(status, error=row, due=due or first_retry())
+    job, entries = await lease.finish(status, error=row, due=due or first_retry())
     why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error is not None and failed else ""
     log.info("job %s ended: %s%s", job.id, job.status, why)
-    await announce.announce(room, job, entry)
+    await announce.first_tries(room, entries)
 
 
 async def fail(room: Rooms, lease: Lease, error: DarkroomError) -> None:

@@ -149,7 +149,7 @@ async def test_a_lease_that_was_taken_over_is_lost(hold, store, pauses, clock):
 
 async def test_after_the_end_a_lease_writes_nothing_more(hold, store, pauses):
     async with await hold() as lease:
-        ended, entry = await lease.finish(Status.FAILED, error={"code": "expired"})
+        ended, (entry,) = await lease.finish(Status.FAILED, error={"code": "expired"})
         await pauses.let_pass(lease)
         assert entry.job_id == ended.id
         with pytest.raises(DarkroomError) as caught:

@@ -76,7 +76,7 @@ async def test_a_job_given_back_without_an_answer_is_given_back(store, memory, m
 async def test_an_end_whose_answer_was_lost_ends_the_job_once(store, memory, make_job, clock, lost):
     job = await store.create(make_job(runner="r"))
     memory.lose_answers = lost
-    ended, entry = await store.finish(job, Status.SUCCEEDED)
+    ended, (entry,) = await store.finish(job, Status.SUCCEEDED)
     assert ended == await store.get(job.id)
     assert await Outbox(memory, clock=clock).due() == [entry]
 

@@ -22,7 +22,7 @@ def end_job(tables, clock, make_job):
     store = JobStore(tables("jobs"), clock=clock)
 
     async def end(due=None):
-        return (await store.finish(await store.create(make_job(runner="r")), Status.SUCCEEDED, due=due))[1]
+        return (await store.finish(await store.create(make_job(runner="r")), Status.SUCCEEDED, due=due))[1][0]
 
     return end
 

@@ -202,7 +202,7 @@ async def test_the_end_of_a_job_takes_its_live_row_and_leaves_one_announcement(s
     job = await store.create(make_job(runner="r"))
     assert await keys(table) == [f"j:{job.id}", f"l:{job.id}"]
     clock.advance(3)
-    ended, entry = await store.finish(job, status, error={"code": "x"} if status is Status.FAILED else None)
+    ended, (entry,) = await store.finish(job, status, error={"code": "x"} if status is Status.FAILED else None)
     assert await keys(table) == [f"j:{job.id}", entry.key]
     assert await store.get(job.id) == ended
     assert (ended.status, ended.finished_at, ended.phase, ended.lease_until) == (status, clock(), None, None)
