@@ -1,8 +1,9 @@
-"""The webhook of Event Grid triggers: handshakes, then one invocation for each event.
+"""The webhooks that Event Grid calls: handshakes, then one delivery for each event.
 
-`frontend.py` comes in with what arrived at `/runtime/webhooks/EventGrid?functionName=`. Both schemas are understood, as
-by EventGridExtensionConfigProvider.cs in Azure/azure-sdk-for-net: the Event Grid schema with its validation event, and
-CloudEvents 1.0 with the OPTIONS handshake of the CloudEvents webhook specification.
+`frontend.py` comes in with what arrived at `/runtime/webhooks/EventGrid?functionName=` (an event runs the function) and
+at `/runtime/webhooks/blobs?functionName=` (an event becomes a message of the blob triggers' queue). Both schemas are
+understood, as by EventGridExtensionConfigProvider.cs in Azure/azure-sdk-for-net: the Event Grid schema with its
+validation event, and CloudEvents 1.0 with the OPTIONS handshake of the CloudEvents webhook specification.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Reply:
 async def receive(
     method: str, headers: dict[bytes, bytes], body: bytes, deliver: Callable[[Event], Awaitable[None]]
 ) -> Reply:
-    """Answer one call of the webhook; `deliver` runs the function and raises when it fails."""
+    """Answer one call of a webhook; `deliver` takes in one event and raises when that fails."""
     if method == "OPTIONS":
         origin = headers.get(b"webhook-request-origin")
         if origin is None:
@@ -59,7 +60,9 @@ async def receive(
 
 def _validate(events: list[Event]) -> Reply:
     try:
-        code = events[0]["data"]["validationCode"]
-    except (IndexError, KeyError, TypeError):
+        data = events[0]["data"]
+        # As a CloudEvent its data is JSON in a string (HttpRequestProcessor.cs of the Event Grid extension).
+        code = (json.loads(data) if isinstance(data, str) else data)["validationCode"]
+    except (IndexError, KeyError, TypeError, ValueError):
         return Reply(400)
     return Reply(200, json.dumps({"validationResponse": code}).encode(), _JSON)

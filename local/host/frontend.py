@@ -11,11 +11,14 @@ import json
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-from local.host import eventgrid
+from local.host import blob_behaviour, eventgrid
 from local.host.asgi import Receive, Scope, Send, respond
+from local.host.blob_events import BlobEvents
+from local.host.blobs import BlobTriggers
 from local.host.keys import is_allowed, presented_key
 from local.host.metadata import Function
 from local.host.proxy import Proxy, Request
@@ -25,6 +28,7 @@ from local.host.workers import Workers
 
 _JSON = ((b"content-type", b"application/json; charset=utf-8"),)
 _HTML = ((b"content-type", b"text/html; charset=utf-8"),)
+WEBHOOKS = "/runtime/webhooks/"
 _HOMEPAGE = b"<!doctype html><title>Functions</title><p>The Functions host is running.</p>"
 
 type Trigger = Callable[[Function, str], None]
@@ -44,11 +48,14 @@ class Frontend:
         settings: HostSettings,
         trigger: Trigger,
         deliver: Deliver,
+        blobs: BlobTriggers | None = None,
+        blob_events: BlobEvents | None = None,
     ) -> None:
         self._functions = {function.name.lower(): function for function in functions}
         self._router = Router(functions, settings.route_prefix)
         self._workers, self._proxy, self._settings = workers, proxy, settings
         self._trigger, self._deliver = trigger, deliver
+        self._blobs, self._blob_events = blobs, blob_events
         self._started = time.monotonic()
         self.state = "Running"
 
@@ -58,8 +65,8 @@ class Frontend:
         first = path[1:].partition("/")[0].lower()
         if first == "admin":
             await self._admin(scope, receive, send, path.lower().split("/")[2:])
-        elif path.lower() == "/runtime/webhooks/eventgrid":
-            await self._event_grid(scope, receive, send)
+        elif path.lower() in (f"{WEBHOOKS}eventgrid", f"{WEBHOOKS}blobs"):
+            await self._webhook(scope, receive, send, path.lower().removeprefix(WEBHOOKS))
         elif (found := self._router.find(scope["method"], path)) is not None:
             function, parameters = found
             if is_allowed(function.trigger.get("authLevel") or "function", _key(scope), self._settings.key):
@@ -83,6 +90,8 @@ class Frontend:
             await respond(send, 200, json.dumps(self._list()).encode(), _JSON)
         elif len(path) == 2 and path[0] == "functions" and method == "POST":
             await self._start(receive, send, path[1])
+        elif path == ["_local", "blob-events"] and self._blob_events is not None:
+            await self._misbehave(self._blob_events, method, receive, send)
         else:
             await respond(send, 404)
 
@@ -120,13 +129,30 @@ class Frontend:
         self._trigger(function, text if isinstance(text, str) else json.dumps(text))
         await respond(send, 202)
 
-    async def _event_grid(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _misbehave(self, events: BlobEvents, method: str, receive: Receive, send: Send) -> None:
+        """Show, set or reset how blob events are delivered."""
+        if method not in ("GET", "PUT", "DELETE"):
+            await respond(send, 405)
+            return
+        try:
+            if method == "PUT":
+                wanted = json.loads(await read_body(receive, self._settings.request_body_limit))
+                events.behave(blob_behaviour.read_behaviour(wanted))
+        except ValueError as error:
+            await respond(send, 400, json.dumps({"error": str(error)}).encode(), _JSON)
+            return
+        if method == "DELETE":
+            events.reset()
+        await respond(send, 200, json.dumps(blob_behaviour.shown(events.behaviour, events.counters)).encode(), _JSON)
+
+    async def _webhook(self, scope: Scope, receive: Receive, send: Send, extension: str) -> None:
+        """The doors of Event Grid: `eventgrid` runs a function for each event, `blobs` queues a message for each."""
         if not is_allowed("admin", _key(scope), self._settings.key):
             await respond(send, 401)
             return
         query = {name.lower(): value for name, value in parse_qsl(scope["query_string"].decode("latin-1"))}
-        function = self._functions.get(query.get("functionname", "").lower())
-        if function is None or function.kind != "eventGridTrigger":
+        deliver = self._receiver(extension, query.get("functionname", ""))
+        if deliver is None:
             await respond(send, 404, b"cannot find function")
             return
         try:
@@ -134,10 +160,17 @@ class Frontend:
         except ValueError:
             await respond(send, 413)
             return
-        reply = await eventgrid.receive(
-            scope["method"], dict(scope["headers"]), body, lambda event: self._deliver(function, event)
-        )
+        reply = await eventgrid.receive(scope["method"], dict(scope["headers"]), body, deliver)
         await respond(send, reply.status, reply.body, reply.headers)
+
+    def _receiver(self, extension: str, name: str) -> Callable[[eventgrid.Event], Awaitable[None]] | None:
+        if extension == "blobs":
+            # Whether there is such a function shows only when the message is taken: a wrong name is 202 in Azure too.
+            return partial(self._blobs.announce, name) if self._blobs is not None else None
+        function = self._functions.get(name.lower())
+        if function is None or function.kind != "eventGridTrigger":
+            return None
+        return partial(self._deliver, function)
 
 
 def _key(scope: Scope) -> str:

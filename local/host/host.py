@@ -1,7 +1,8 @@
 """The host: brings workers, listeners, timers and the front door together, and takes them down in the right order.
 
-`__main__.py` makes one and runs it. Coming up: the port, the workers (which index the app), the listeners, the door.
-Going down: no new messages, requests or timer runs; a grace for what runs; then the workers; then what they left.
+`__main__.py` makes one and runs it. Coming up: the port, the workers (which index the app), the door, the listeners,
+the source of blob events. Going down: no new events, messages, requests or timer runs; a grace for what runs; then the
+workers; then what they left.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import Any
 
 import uvicorn
 
-from local.host.frontend import Frontend
+from local.host.blob_events import BlobEvents
+from local.host.blob_subscription import Subscription
+from local.host.blobs import BlobTriggers
+from local.host.frontend import WEBHOOKS, Frontend
 from local.host.invocations import InvocationError, Value, invoke, jsonable, text
 from local.host.metadata import Function, UnservedAppError, read_functions, resolve_settings
 from local.host.process import WorkerLostError, WorkerProcess
@@ -67,6 +71,8 @@ class Host:
         self._proxy = Proxy(self._workers, settings)
         self._listeners: list[QueueListener] = []
         self._timers: list[Timer] = []
+        self._blobs: BlobTriggers | None = None
+        self._blob_events: BlobEvents | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -85,22 +91,34 @@ class Host:
                 "Import Request and Response from azurefunctions.extensions.http.fastapi."
             )
         await self._proxy.start()
-        self._frontend = Frontend(
-            functions, self._workers, self._proxy, self._settings, self._trigger, self._deliver_event
-        )
         for function in functions:
             self._prepare(function)
+        self._prepare_blobs([function for function in functions if function.kind == "blobTrigger"])
+        self._frontend = Frontend(
+            functions,
+            self._workers,
+            self._proxy,
+            self._settings,
+            self._trigger,
+            self._deliver_event,
+            self._blobs,
+            self._blob_events,
+        )
         await self._serve(self._frontend)
         for listener in self._listeners:
             listener.start()
         for timer in self._timers:
             timer.start()
+        if self._blob_events is not None:
+            await self._blob_events.start()
         return functions
 
     async def stop(self) -> None:
         """Go down: orderly within the grace, by force after it."""
         if self._frontend is not None:
             self._frontend.state = "Stopping"
+        if self._blob_events is not None:
+            await self._blob_events.stop()
         await asyncio.gather(*(timer.stop() for timer in self._timers), *(each.stop() for each in self._listeners))
         if self._server is not None:
             self._server.should_exit = True
@@ -142,6 +160,23 @@ class Host:
             self._listeners += [self._queue_listener(function, slot) for slot in self._workers.slots]
         elif function.kind == "timerTrigger":
             self._timers.append(self._timer(function))
+
+    def _prepare_blobs(self, functions: list[Function]) -> None:
+        if not functions:
+            return
+        self._blobs = BlobTriggers(functions, self._connections, self._workers, self._settings)
+        self._listeners += self._blobs.listeners
+        directory = self._settings.state_directory
+        subscriptions = [
+            Subscription(
+                each.id,
+                each.account,
+                each.container,
+                directory / "blob-events" / f"{each.function.name}.json" if directory else None,
+            )
+            for each in self._blobs.functions.values()
+        ]
+        self._blob_events = BlobEvents(subscriptions, f"http://{self.address}{WEBHOOKS}blobs", self._settings.key)
 
     def _queue_listener(self, function: Function, slot: Slot) -> QueueListener:
         connection = function.trigger.get("connection") or "AzureWebJobsStorage"
@@ -189,6 +224,10 @@ class Host:
 
     async def _by_hand(self, function: Function, given: str) -> None:
         value, metadata = text(given), {}
+        if function.kind == "blobTrigger" and self._blobs is not None:
+            with contextlib.suppress(InvocationError, WorkerLostError):
+                await self._blobs.run_by_hand(function, given)
+            return
         if function.kind == "timerTrigger":
             timer = next(timer for timer in self._timers if timer.name == function.name)
             value = jsonable(timer.information(datetime.now(UTC), is_past_due=False))

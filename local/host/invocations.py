@@ -1,6 +1,6 @@
 """An invocation of one function on one worker: the message, the log lines at both ends, and the time limit.
 
-Every trigger (HTTP, queue, timer, Event Grid, the admin door) comes in here.
+Every trigger (HTTP, queue, blob, timer, Event Grid, the admin door) comes in here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from local.host.process import WorkerLostError, WorkerProcess
 log = logging.getLogger("host.function")
 
 type Value = dict[str, Any]
-"""A typed value as FunctionRpc has it: one member, `string`, `json` (JSON text) or `http`."""
+"""A typed value as FunctionRpc has it: one member, `string`, `json` (JSON text), `http` or `model_binding_data`."""
 
 
 class InvocationError(Exception):
@@ -34,6 +34,12 @@ def text(value: str) -> Value:
 def jsonable(value: Any) -> Value:
     """A JSON value (numbers too must travel so: the runtime takes no `int` or `double`)."""
     return {"json": json.dumps(value)}
+
+
+def model_binding_data(source: str, content: str) -> Value:
+    """A reference to something, for a parameter of an SDK type: `content` is JSON that the extension `source` reads."""
+    data = {"version": "1.0", "source": source, "content_type": "application/json", "content": content}
+    return {"model_binding_data": data}
 
 
 async def invoke(

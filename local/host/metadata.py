@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-SERVED = ("httpTrigger", "http", "queueTrigger", "timerTrigger", "eventGridTrigger")
+SERVED = ("httpTrigger", "http", "queueTrigger", "blobTrigger", "timerTrigger", "eventGridTrigger")
 """Binding types of this host. The app writes through its own SDK clients, so outputs other than `http` are absent."""
 
 
@@ -58,7 +58,24 @@ def read_functions(reported: list[dict[str, Any]], environment: Mapping[str, str
                     f"Function '{function.name}' has a binding '{binding['name']}' of type '{binding['type']}', "
                     f"which the local host does not serve. It serves: {', '.join(SERVED)}."
                 )
+        if function.kind == "blobTrigger":
+            _check_blob_trigger(function)
     return [function for function in functions if not _disabled(function.name, environment)]
+
+
+def _check_blob_trigger(function: Function) -> None:
+    trigger = function.trigger
+    if trigger.get("source") != "EventGrid":
+        raise UnservedAppError(
+            f"The blob trigger of function '{function.name}' polls its container, which Flex Consumption does not do. "
+            "Give it the source EventGrid (source=BlobSource.EVENT_GRID)."
+        )
+    if not (trigger.get("properties") or {}).get("SupportsDeferredBinding"):
+        raise UnservedAppError(
+            f"Parameter '{trigger['name']}' of function '{function.name}' takes the bytes of each blob, which loads it "
+            "whole; the local host sends a reference only. Give it an SDK type (a subclass of SdkType of "
+            "azurefunctions.extensions.base, with its converter)."
+        )
 
 
 def _disabled(name: str, environment: Mapping[str, str]) -> bool:

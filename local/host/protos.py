@@ -18,7 +18,7 @@ class _Bag:
 
 
 class TypedData(_Bag):
-    """A value: exactly one of string, json, bytes or http is set, or none of them."""
+    """A value: exactly one of string, json, bytes, http or model_binding_data is set, or none of them."""
 
     def WhichOneof(self, group: str) -> str | None:  # noqa: ARG002, N802  (protobuf's own name)
         """The name of the member that is set."""
@@ -57,6 +57,10 @@ setattr(BindingInfo, "in", 0)
 
 class RpcHttp(_Bag):
     """An HTTP request; in HTTP-streams mode only its route parameters count."""
+
+
+class ModelBindingData(_Bag):
+    """A reference for a parameter of an SDK type: `version`, `source`, `content_type`, and `content` as bytes."""
 
 
 class RpcException(_Bag):

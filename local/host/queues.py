@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import json
 import logging
 import random
@@ -95,7 +96,7 @@ class QueueListener:
     ) -> None:
         self._queue, self._poison, self._settings = queue, poison, settings
         self._handle, self._ready = handle, ready
-        self._stopping = asyncio.Event()
+        self._stopping, self._notified = asyncio.Event(), asyncio.Event()
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._idle = _SHORTEST_IDLE_SECONDS
@@ -106,6 +107,10 @@ class QueueListener:
         """Begin to listen."""
         self._loop = asyncio.create_task(self._listen())
         self._loop.add_done_callback(self._report)
+
+    def notify(self) -> None:
+        """Say that there is a message: an idle listener asks at once (SharedQueueWatcher in the extension)."""
+        self._notified.set()
 
     def _report(self, loop: asyncio.Task[None]) -> None:
         if not loop.cancelled() and (error := loop.exception()):
@@ -172,8 +177,14 @@ class QueueListener:
         if error is not None and not self._is_broken:
             log.warning("Queue '%s' does not answer and is tried again: %s", self._queue.name, error)
             self._is_broken = True
-        await self._unless_stopping(asyncio.sleep(self._idle * random.uniform(0.8, 1.2)))
+        await self._unless_stopping(self._idle_away(self._idle * random.uniform(0.8, 1.2)))
         self._idle = min(self._idle * 2, self._settings.max_polling_interval)
+
+    async def _idle_away(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._notified.wait(), seconds)
+            self._idle = _SHORTEST_IDLE_SECONDS
+        self._notified.clear()
 
     async def _unless_stopping(self, awaitable: Awaitable[object]) -> None:
         waiting, stopping = asyncio.ensure_future(awaitable), asyncio.ensure_future(self._stopping.wait())

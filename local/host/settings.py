@@ -1,7 +1,7 @@
 """The host's own settings: `host.json` of the app, app settings that override it, and a few of this host's.
 
 `__main__.py` reads them once. Defaults and ranges are those of the Functions host and its storage extension
-(reference: docs `functions-host-json`; QueuesOptions.cs in Azure/azure-sdk-for-net).
+(reference: docs `functions-host-json`; QueuesOptions.cs and BlobsOptions.cs in Azure/azure-sdk-for-net).
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ class QueueSettings:
 
 
 @dataclass(frozen=True)
+class BlobSettings:
+    """`extensions.blobs` of host.json (BlobsOptions.cs): runs at once on one worker, and tries of one message."""
+
+    max_degree_of_parallelism: int = 8 * (os.cpu_count() or 1)
+    poison_blob_threshold: int = 5
+
+
+@dataclass(frozen=True)
 class HostSettings:
     """Everything the host is told. `route_prefix` without slashes; times in seconds; sizes in bytes."""
 
@@ -50,6 +58,7 @@ class HostSettings:
     homepage: bool = True
     state_directory: Path | None = None
     queues: QueueSettings = QueueSettings()
+    blobs: BlobSettings = BlobSettings()
 
 
 def read_settings(app: Path, environment: Mapping[str, str] = os.environ) -> HostSettings:
@@ -73,6 +82,7 @@ def read_settings(app: Path, environment: Mapping[str, str] = os.environ) -> Hos
             homepage=environment.get("AzureWebJobsDisableHomepage", "").lower() != "true",
             state_directory=Path(state) if (state := environment.get("LOCAL_HOST_STATE_DIR")) else None,
             queues=_queue_settings(_member(configuration, "extensions", "queues", default={}), environment),
+            blobs=_blob_settings(_member(configuration, "extensions", "blobs", default={})),
         )
     except ValueError as error:
         raise SettingsError(f"host.json or a setting of the local host is wrong: {error}.") from error
@@ -105,6 +115,17 @@ def _queue_settings(queues: dict[str, Any], environment: Mapping[str, str]) -> Q
         max_dequeue_count=max(1, int(_member(queues, "maxDequeueCount", default=5))),
         lease=float(environment.get("LOCAL_HOST_QUEUE_LEASE_SECONDS", 60)),
     )
+
+
+def _blob_settings(blobs: dict[str, Any]) -> BlobSettings:
+    default = BlobSettings()
+    settings = BlobSettings(
+        int(_member(blobs, "maxDegreeOfParallelism", default=default.max_degree_of_parallelism)),
+        int(_member(blobs, "poisonBlobThreshold", default=default.poison_blob_threshold)),
+    )
+    if settings.max_degree_of_parallelism < 1 or settings.poison_blob_threshold < 1:
+        raise ValueError("maxDegreeOfParallelism and poisonBlobThreshold are at least 1")
+    return settings
 
 
 def _with_overrides(configuration: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Azure Storage queues for the listeners, reached as a binding reaches them: by managed identity.
+"""Storage queues for the listeners, and storage accounts, reached as a binding reaches them: by managed identity.
 
-`host.py` comes in with a binding's `connection`. It is a prefix of app settings: `<prefix>__queueServiceUri`, and
-`<prefix>__clientId` for a user-assigned identity. Connection strings are not read: the app has none in Azure either.
+`host.py` and `blobs.py` come in with a binding's `connection`. It is a prefix of app settings:
+`<prefix>__queueServiceUri`, `<prefix>__blobServiceUri`, and `<prefix>__clientId` for a user-assigned identity.
+Connection strings are not read: the app has none in Azure either.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from azure.core.exceptions import (
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from local.host.blob_storage import BlobAccount
 from local.host.metadata import UnservedAppError
 from local.host.queues import MessageGoneError, QueueMessage, StorageError
 
@@ -95,31 +97,41 @@ class AzureQueue:
 
 
 class Connections:
-    """The queue service of each connection prefix that the app's bindings name."""
+    """The services of each connection prefix that the app's bindings name. UnservedAppError when one is not set up."""
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._environment = environment
         self._services: dict[str, QueueServiceClient] = {}
+        self._accounts: dict[str, BlobAccount] = {}
         self._credentials: list[ManagedIdentityCredential] = []
 
     def queue(self, prefix: str, name: str) -> AzureQueue:
-        """The queue `name` behind the connection `prefix`. Raises UnservedAppError when the prefix is not set up."""
+        """The queue `name` behind the connection `prefix`."""
         if prefix not in self._services:
-            self._services[prefix] = self._service(prefix)
+            address = self._address(prefix, "queueServiceUri", "a queue or blob trigger")
+            self._services[prefix] = QueueServiceClient(address, credential=self._credential(prefix), **_PATIENCE)
         return AzureQueue(self._services[prefix].get_queue_client(name))
 
-    def _service(self, prefix: str) -> QueueServiceClient:
-        address = self._setting(prefix, "queueServiceUri")
+    def blobs(self, prefix: str) -> BlobAccount:
+        """The blob service behind the connection `prefix`."""
+        if prefix not in self._accounts:
+            address = self._address(prefix, "blobServiceUri", "a blob trigger")
+            self._accounts[prefix] = BlobAccount(address, self._credential(prefix))
+        return self._accounts[prefix]
+
+    def _address(self, prefix: str, name: str, user: str) -> str:
+        address = self._setting(prefix, name)
         if address is None:
-            raise UnservedAppError(
-                f"The app setting '{prefix}__queueServiceUri' is not set; a queue trigger connects through it."
-            )
+            raise UnservedAppError(f"The app setting '{prefix}__{name}' is not set; {user} connects through it.")
         if urlsplit(address).scheme != "https":
-            raise UnservedAppError(f"'{prefix}__queueServiceUri' must be an https address: tokens travel on it.")
+            raise UnservedAppError(f"'{prefix}__{name}' must be an https address: tokens travel on it.")
+        return address
+
+    def _credential(self, prefix: str) -> ManagedIdentityCredential:
         client_id = self._setting(prefix, "clientId")
         credential = ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
         self._credentials.append(credential)
-        return QueueServiceClient(address, credential=credential, **_PATIENCE)
+        return credential
 
     def _setting(self, prefix: str, name: str) -> str | None:
         value = self._environment.get(f"{prefix}__{name}")
@@ -129,6 +141,8 @@ class Connections:
         """Close all clients and credentials."""
         for service in self._services.values():
             await service.close()
+        for account in self._accounts.values():
+            await account.close()
         for credential in self._credentials:
             await credential.close()
 

@@ -132,6 +132,8 @@ def _typed_data(value: dict[str, Any]) -> protos.TypedData:
         content = protos.RpcHttp(
             method="", url="", headers={}, query={}, params=content["params"], body=protos.TypedData()
         )
+    elif kind == "model_binding_data":
+        content = protos.ModelBindingData(**{**content, "content": content["content"].encode()})
     return protos.TypedData(**{kind: content})
 
 

@@ -38,6 +38,19 @@ async def test_the_validation_event_is_answered_with_its_code() -> None:
     assert (reply.status, json.loads(reply.body)) == (200, {"validationResponse": "512d38b6"})
 
 
+async def test_a_validation_event_whose_data_is_json_in_a_string_is_answered_too() -> None:
+    body = json.dumps({"specversion": "1.0", "data": json.dumps({"validationCode": "512d38b6"})}).encode()
+    reply = await receive("POST", {b"aeg-event-type": b"SubscriptionValidation"}, body, deliver=_never)
+    assert json.loads(reply.body) == {"validationResponse": "512d38b6"}
+
+
+@pytest.mark.parametrize("data", ["{", None, {}, 7])
+async def test_a_validation_event_without_its_code_is_refused(data: Any) -> None:
+    body = json.dumps([{"data": data}]).encode()
+    reply = await receive("POST", {b"aeg-event-type": b"SubscriptionValidation"}, body, deliver=_never)
+    assert reply.status == 400
+
+
 async def test_the_cloud_events_handshake_allows_the_origin() -> None:
     reply = await receive("OPTIONS", {b"webhook-request-origin": b"eventgrid.azure.net"}, b"", deliver=_never)
     assert reply.status == 200

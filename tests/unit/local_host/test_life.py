@@ -157,13 +157,13 @@ def test_an_app_that_does_not_load_is_reported_whole_and_without_noise(start_hos
 
 
 def test_an_app_with_a_binding_that_is_not_served_says_which(start_host, tmp_path: Path) -> None:
-    body = "\n@app.blob_trigger('blob', 'uploads/{name}', 'STORAGE')\ndef look(blob: func.InputStream): pass\n"
+    body = "\n@app.service_bus_queue_trigger('word', 'BUS', 'words')\ndef look(word: func.ServiceBusMessage): pass\n"
     write_app(tmp_path, "")
     with (tmp_path / "function_app.py").open("a") as script:
         script.write(body)
     host = start_host(tmp_path)
     assert host.process.wait(20) == 1
-    host.hears("Function 'look' has a binding 'blob' of type 'blobTrigger'")
+    host.hears("Function 'look' has a binding 'word' of type 'serviceBusTrigger'")
 
 
 def test_an_app_without_http_streams_says_so(start_host) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from local.host import queues
 from local.host.invocations import InvocationError, Value
 from local.host.queues import MessageGoneError, QueueListener, QueueMessage, StorageError
 from local.host.settings import QueueSettings
@@ -317,6 +318,17 @@ async def test_a_listener_survives_storage_that_fails(queue: MemoryQueue, functi
     await queue.send("hello")
     await queue.until(lambda: queue.count("deleted") == 1)
     assert len(function.seen) == 1
+
+
+async def test_an_idle_listener_that_is_notified_asks_at_once(
+    queue: MemoryQueue, listen: Listen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "_SHORTEST_IDLE_SECONDS", 600)
+    listener = await listen(replace(FAST, max_polling_interval=600))
+    await queue.until(lambda: queue.count("asked") == 1)
+    await queue.send("hello")
+    listener.notify()
+    await queue.until(lambda: queue.count("deleted") == 1)
 
 
 async def test_stopping_takes_no_more_messages_and_lets_the_running_ones_end(

@@ -25,17 +25,22 @@ def test_defaults_are_those_of_the_functions_host(app: Path) -> None:
     queues = settings.queues
     assert (queues.batch_size, queues.new_batch_threshold, queues.max_dequeue_count) == (8, 4, 5)
     assert (queues.base64, queues.visibility_timeout, queues.max_polling_interval) == (True, 10, 60)
+    assert settings.blobs.poison_blob_threshold == 5
+    assert settings.blobs.max_degree_of_parallelism % 8 == 0
 
 
 def test_app_settings_override_host_json(app: Path) -> None:
     overrides = {
         "AzureFunctionsJobHost__extensions__queues__MaxDequeueCount": "2",
         "AzureFunctionsJobHost__extensions__queues__batchsize": "3",
+        "AzureFunctionsJobHost__extensions__blobs__maxDegreeOfParallelism": "4",
+        "AzureFunctionsJobHost__extensions__blobs__poisonBlobThreshold": "3",
         "AzureFunctionsJobHost__functionTimeout": "-1",
         "AzureFunctionsJobHost__logging__logLevel__default": "Debug",
     }
     settings = read_settings(app, {"LOCAL_HOST_KEY": "k", **overrides})
     assert (settings.queues.batch_size, settings.queues.max_dequeue_count) == (3, 2)
+    assert (settings.blobs.max_degree_of_parallelism, settings.blobs.poison_blob_threshold) == (4, 3)
     assert (settings.function_timeout, settings.log_level) == (None, "DEBUG")
 
 
@@ -44,6 +49,7 @@ def test_app_settings_override_host_json(app: Path) -> None:
     [
         ({}, "LOCAL_HOST_KEY"),
         ({"LOCAL_HOST_KEY": "k", "AzureFunctionsJobHost__extensions__queues__batchSize": "33"}, "batchSize"),
+        ({"LOCAL_HOST_KEY": "k", "AzureFunctionsJobHost__extensions__blobs__poisonBlobThreshold": "0"}, "poisonBlob"),
         ({"LOCAL_HOST_KEY": "k", "AzureFunctionsJobHost__functionTimeout": "soon"}, "soon"),
         ({"LOCAL_HOST_KEY": "k", "AzureFunctionsJobHost__extensions__queues__messageEncoding": "utf7"}, "utf7"),
     ],
