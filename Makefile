@@ -7,10 +7,10 @@ ANY_PYTHON = $$(for candidate in .venv/bin/python python3.13 python3 python; do 
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop demo test lint format requirements bench clean install
+.PHONY: help run stop demo test chaos lint format requirements bench callback-key clean install
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1|\2/' | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
 
 run: install ## bring up the app and all it talks to, and stay (PORT=7071, WORKERS=1)
 	@$(PYTHON) -m local.stack up
@@ -24,6 +24,9 @@ demo: install ## generate, edit and submit a job, and show what came of it (pict
 test: install ## run all tests (ARGS="-k word" picks some)
 	@$(PYTHON) -m pytest $(ARGS)
 
+chaos: install ## kill, repeat and refuse for minutes, then account for every job and every call (SEED=)
+	@$(PYTHON) -m tests.chaos $(ARGS)
+
 lint: install ## check style and types
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
@@ -33,8 +36,11 @@ format: install ## put the code into the project's style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: install ## measure speed and memory against the naive way and the floor
+bench: install ## measure speed, memory and pacing against the usual ways (takes a quarter of an hour)
 	@$(PYTHON) -m bench
+
+callback-key: install ## print the keys a receiver of callbacks checks them with (HOST=hooks.example.com)
+	@$(PYTHON) -m shared.delivery.callback_key "$(HOST)"
 
 requirements: install ## pin the packages of requirements*.in anew
 	@$(PYTHON) -m uv pip compile --universal --python-version 3.13 --generate-hashes --no-header --quiet requirements.in -o requirements.txt

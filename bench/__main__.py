@@ -1,4 +1,4 @@
-"""`python -m bench [decode] [imports] [--quick]`: ratios measured in one run; exit code 1 if a target is missed."""
+"""`python -m bench [part ...] [--quick]`: ratios measured in one run; exit code 1 if a target is missed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench import decode, imports
+from bench import decode, imports, pacing
 
-PARTS: dict[str, Callable[..., bool]] = {"decode": decode.run, "imports": imports.run}
+PARTS: dict[str, Callable[..., bool]] = {"decode": decode.run, "imports": imports.run, "pacing": pacing.run}
 
 
 def main() -> int:

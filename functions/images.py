@@ -1,6 +1,7 @@
 """The OpenAI-compatible door: generations and edits, on the deployment paths and on v1.
 
-A synchronous answer: the job is accepted, run at once in a task of its own, and answered from what was stored.
+A synchronous answer: the job is accepted, run at once in a task of its own, and answered from what was stored. A
+request that repeats another one waits for that one's job and is answered the same.
 """
 
 import asyncio
@@ -14,7 +15,8 @@ from functions import web
 from functions.forms import Form, read_form
 from shared.errors import DarkroomError
 from shared.jobs.job import Job, Status
-from shared.pipeline import accept, read, run
+from shared.pipeline import accept, read, repeats, run, waiting
+from shared.pipeline.accept import Begun
 from shared.platform import telemetry
 from shared.settings import settings
 
@@ -50,18 +52,23 @@ async def image_edits_v1(req: Request) -> Response:
 
 async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
     deadline = datetime.now(UTC) + timedelta(seconds=settings().sync_budget_seconds)
-    job = await _accept(req, kind, deployment, deadline)
+    begun = await _accept(req, kind, deployment, deadline)
     try:
-        return await _render(await _run(job, deadline))
+        if not begun.joined:
+            return await _render(await _run(begun.job, deadline))
+        job = await waiting.for_end(begun.job, deadline, req.is_disconnected)
+        response = await _render(job) if job.ended else _still_running(job)
     except TimeoutError:
-        return _still_running(job)
+        return _still_running(begun.job)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller's SDK must not try again by itself
-        return _unfinished(job, web.as_error("image answer", error))
+        return _unfinished(begun.job, web.as_error("image answer", error))
+    response.headers.update(web.REPLAYED)
+    return response
 
 
-async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> Job:
+async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> Begun:
     """Read, check and accept the request. What was read is let go here: the call that follows takes minutes."""
-    caller = web.caller(req)
+    caller, asked = web.caller(req), repeats.asked(req.headers)
     intake = await accept.intake()
     try:
         if web.content_type(req) == "multipart/form-data" and kind == "edit":
@@ -71,8 +78,10 @@ async def _accept(req: Request, kind: str, deployment: str | None, deadline: dat
         accepted = await accept.understand(
             intake, caller, form.data, kind=kind, deployment=deployment, images=form.images, mask=form.mask
         )
+        if joined := await accept.joined(intake, accepted, caller, asked):
+            return joined
         await accept.refuse_if_busy(accepted, deadline)
-        return await accept.begin(intake, accepted, caller)
+        return await accept.begin(intake, accepted, caller, asked)
     except BaseException:
         await intake.discard()
         raise

@@ -1,18 +1,21 @@
-"""The asynchronous job API: submit, poll, read, cancel; and the stored images of a job."""
+"""The asynchronous job API: submit, poll, read, list, cancel, purge; and the stored images of a job."""
 
-from datetime import UTC, datetime
+import contextlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
 
-from functions import ranges, web
+from functions import preferences, ranges, web
 from functions.forms import Form, read_form
 from shared.delivery.results import sidecar
 from shared.errors import DarkroomError
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
-from shared.pipeline import accept, cancel, read
+from shared.pipeline import accept, cancel, listing, purge, read, repeats, waiting
+from shared.settings import settings
 
 blueprint = func.Blueprint()
 
@@ -20,7 +23,8 @@ blueprint = func.Blueprint()
 @blueprint.route(route="api/jobs", methods=["POST"])
 @web.door
 async def submit_job(req: Request) -> Response:
-    caller = web.caller(req)
+    caller, asked = web.caller(req), repeats.asked(req.headers)
+    budget = datetime.now(UTC) + timedelta(seconds=settings().sync_budget_seconds)
     intake = await accept.intake()
     try:
         if web.content_type(req) == "multipart/form-data":
@@ -28,16 +32,33 @@ async def submit_job(req: Request) -> Response:
         else:
             form = Form(await web.json_body(req))
         accepted = await accept.understand(intake, caller, form.data, kind=None, images=form.images, mask=form.mask)
-        submitted = await accept.submit(intake, accepted, caller)
+        submitted = await accept.submit(intake, accepted, caller, asked)
     except BaseException:
         await intake.discard()
         raise
-    return await _pending(submitted.job, submitted.token, accepted)
+    headers = web.REPLAYED if submitted.joined else {}
+    if wait := preferences.wait_seconds(req.headers.getlist("prefer")):
+        until = min(datetime.now(UTC) + timedelta(seconds=wait), budget)
+        job = await waiting.for_end(submitted.job, until, req.is_disconnected)
+        if job.ended:
+            applied = {"preference-applied": f"wait={wait}"}
+            with contextlib.suppress(DarkroomError):  # accepted all the same: an error would make its caller ask again
+                document = await read.signed_document(job, token=submitted.token)
+                return JSONResponse(document, headers={**headers, **applied})
+    return await _pending(submitted.job, submitted.token, accepted, headers)
+
+
+@blueprint.route(route="api/jobs", methods=["GET"])
+@web.door
+async def list_jobs(req: Request) -> Response:
+    caller = web.caller(req)
+    return JSONResponse(await listing.page(caller, **web.query(req, "status", "limit", "continuation", "batch")))
 
 
 @blueprint.route(route="api/jobs/{id}", methods=["GET"])
 @web.door
 async def get_job(req: Request) -> Response:
+    web.query(req)
     job = await read.find(req.path_params["id"], web.caller(req))
     return JSONResponse(await read.signed_document(job))
 
@@ -45,11 +66,16 @@ async def get_job(req: Request) -> Response:
 @blueprint.route(route="api/jobs/{id}", methods=["DELETE"])
 @web.door
 async def cancel_job(req: Request) -> Response:
-    if unknown := set(req.query_params) - {"code"}:
-        name = min(unknown)
-        raise DarkroomError("unknown_parameter", f"Unknown parameter: '{name}'.", param=name)
-    job = await cancel.cancel(await read.find(req.path_params["id"], web.caller(req)))
+    """Cancels a job, or with `purge=true` removes what is kept of one that has ended."""
+    move = purge.purge if _flag(web.query(req, "purge"), "purge") else cancel.cancel
+    job = await move(await read.find(req.path_params["id"], web.caller(req)))
     return JSONResponse(await read.signed_document(job))
+
+
+def _flag(query: dict[str, str], name: str) -> bool:
+    if query.get(name, "false") not in ("true", "false"):
+        raise DarkroomError("invalid_value", f"'{name}' must be true or false.", param=name)
+    return query.get(name) == "true"
 
 
 @blueprint.route(route="api/jobs/{id}/poll", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -57,16 +83,19 @@ async def cancel_job(req: Request) -> Response:
 async def poll_job(req: Request) -> Response:
     """Anonymous for the platform: the token in the URL is the only credential, since Power Automate polls without
     headers (MicrosoftDocs/architecture-center#4307)."""
-    token = req.query_params.get("token", "")
+    token = web.query(req, "token").get("token", "")
     job = await read.find_by_token(req.path_params["id"], token)
     if not job.status.ended:
         return await _pending(job, token)
     return JSONResponse(await read.signed_document(job, token=token))
 
 
-async def _pending(job: Job, token: str, accepted: AcceptedRequest | None = None) -> Response:
-    """202 with what Logic Apps and Power Automate need to come back: an absolute Location and when."""
+async def _pending(
+    job: Job, token: str, accepted: AcceptedRequest | None = None, also: Mapping[str, str] | None = None
+) -> Response:
+    """202 with what Logic Apps and Power Automate need to come back: an absolute Location and when; and `also`."""
     headers = {
+        **(also or {}),
         "location": read.poll_url(job.id, token),
         "retry-after": str(read.retry_after(job, datetime.now(UTC))),
     }
@@ -110,6 +139,7 @@ async def get_provenance(req: Request) -> Response:
 
 
 async def _image(req: Request) -> dict[str, Any]:
+    web.query(req)
     job = await read.find(req.path_params["job"], web.caller(req))
     index = req.path_params["index"]
     if not (index.isascii() and index.isdigit() and len(index) <= 2):

@@ -1,8 +1,9 @@
-"""The clock's door: what has to happen though nobody asks. Events the topic did not take, jobs nobody runs."""
+"""The clock's door: what has to happen though nobody asks. Events the topic did not take, jobs nobody runs, what is too
+old to be kept."""
 
 import azure.functions as func
 
-from shared.pipeline import announce, recover
+from shared.pipeline import announce, batches, leftovers, recover, retention
 from shared.platform import telemetry
 
 blueprint = func.Blueprint()
@@ -18,3 +19,16 @@ async def send_outbox(timer: func.TimerRequest) -> None:
 @telemetry.without_words
 async def recover_jobs(timer: func.TimerRequest) -> None:
     await recover.abandoned()
+    await batches.abandoned()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="0 5 * * * *", use_monitor=False)
+@telemetry.without_words
+async def remove_expired(timer: func.TimerRequest) -> None:
+    await retention.remove_expired()
+
+
+@blueprint.timer_trigger(arg_name="timer", schedule="0 35 * * * *", use_monitor=False)
+@telemetry.without_words
+async def remove_leftovers(timer: func.TimerRequest) -> None:
+    await leftovers.remove()

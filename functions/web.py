@@ -21,6 +21,10 @@ _LARGE_JSON_BYTES = 2**20  # parsing more would hold up the event loop for milli
 
 GUARDED_BY_KEYS = principals.keys_guard()
 
+REPLAYED = {"idempotency-replayed": "true"}
+"""On every answer that is about an earlier request's job, as Stripe has it
+(https://docs.stripe.com/api/idempotent_requests)."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -70,6 +74,18 @@ def error_response(error: DarkroomError, headers: dict[str, str] | None = None) 
 def caller(req: Request) -> Caller:
     """Raises `unauthorized` where the platform leaves the guard to the app and vouches for nobody."""
     return principals.identify(req.headers, guarded_by_keys=GUARDED_BY_KEYS, platform_auth=settings().platform_auth)
+
+
+def query(req: Request, *names: str) -> dict[str, str]:
+    """The query parameters of a route that knows `names` only; the platform's own `code`, a function key, is left out.
+
+    Raises `unknown_parameter`.
+    """
+    given = {name: value for name, value in req.query_params.items() if name != "code"}
+    if unknown := given.keys() - set(names):
+        name = min(unknown)
+        raise DarkroomError("unknown_parameter", f"Unknown parameter: '{name[:100]}'.", param=name[:100])
+    return given
 
 
 def content_type(req: Request) -> str:

@@ -59,7 +59,11 @@ CODES: dict[str, _Kind] = {
     "not_found": _Kind(404, _INVALID),
     "deployment_not_found": _Kind(404, _INVALID),
     "job_ended": _Kind(409, _INVALID),
+    "job_not_ended": _Kind(409, _INVALID),
+    "batch_ended": _Kind(409, _INVALID),
+    "purged": _Kind(410, _INVALID),
     "range_not_satisfiable": _Kind(416, _INVALID),
+    "idempotency_key_reused": _Kind(422, _INVALID),
     # What became of the turn at the model.
     "rate_limit_exceeded": _Kind(429, "rate_limit_error", Verdict.WAIT),
     "service_busy": _Kind(503, _SERVER, Verdict.WAIT),
@@ -73,6 +77,7 @@ CODES: dict[str, _Kind] = {
     "abandoned": _Kind(503, _SERVER),
     "undeliverable": _Kind(500, _SERVER),
     "still_running": _Kind(504, _SERVER),
+    "callback_not_taken": _Kind(502, _SERVER),
     "canceled": _Kind(409, _INVALID),
     "lease_lost": _Kind(500, _SERVER),
     # What was wrong with an answer of the model (shown as the inner code of `outcome_unknown`).

@@ -38,6 +38,7 @@ from local.infrastructure import create_storage
 from local.processes import Supervisor
 from local.stack import Stack, StackOptions
 from local.state import StackInfo
+from tests.support.receiver import STACK_SIGNING_KEY
 
 # Shared machines stall now and then; what is slow here is not the property under test.
 settings.register_profile("darkroom", deadline=None)
@@ -53,7 +54,14 @@ _STACK_FIXTURES = {"stack", "session_stack", "make_stack"}
 _STACK_LOGS = pytest.StashKey[list[tuple[Path, int]]]()
 # A developer's own settings must not reach the stack under test: it might call, and pay for, a real deployment.
 _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "COVERAGE_PROCESS_START", "OPENBLAS_CORETYPE")
-_STACK_SETTINGS = {"LOCAL_RPM": "1200", "LOCAL_LATENCY": "0", "LOCAL_HOST_GRACE_SECONDS": "1"}
+_STACK_SETTINGS = {
+    "LOCAL_RPM": "1200",
+    "LOCAL_LATENCY": "0",
+    "LOCAL_HOST_GRACE_SECONDS": "1",
+    "CALLBACK_HOSTS": "127.0.0.1",
+    "CALLBACK_SIGNING_KEY": STACK_SIGNING_KEY,
+    "IMAGE_URL_HOSTS": "127.0.0.1",
+}
 
 _ACCOUNTS = tuple(f"test{number:04}" for number in range(2000))
 _IDENTITY_HEADER = "tests"
@@ -180,6 +188,8 @@ def _forget(info: StackInfo, control: httpx.Client) -> None:
         f"{identity}/_local/requests",
     ):
         control.delete(address).raise_for_status()
+    host = f"{info.app}/admin/_local/blob-events"
+    control.delete(host, headers={"x-functions-key": info.key}).raise_for_status()
 
 
 def _remember_logs(item: pytest.Item, info: StackInfo) -> None:

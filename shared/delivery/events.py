@@ -22,18 +22,42 @@ def completion(
     """An ended job's event: its `data` is the job document without signatures and, unless `with_prompt`, prompt."""
     from azure.core.messaging import CloudEvent
 
-    status = document["status"]
     return CloudEvent(
         source=f"/darkroom/{app_name}",
-        type=_TYPES[status],
+        type=type_of(document["status"]),
         subject=f"jobs/{document['id']}",
-        id=f"{document['id']}/{status}",
+        id=event_id(document),
         time=ended_at,
-        data=_public(document, with_prompt),
+        data=public(document, with_prompt),
     )
 
 
-def _public(document: dict[str, Any], with_prompt: bool) -> dict[str, Any]:
+def batch_completion(document: dict[str, Any], *, app_name: str, ended_at: datetime) -> CloudEvent[dict[str, Any]]:
+    """The event of a batch whose last job ended: its `data` is the batch document."""
+    from azure.core.messaging import CloudEvent
+
+    return CloudEvent(
+        source=f"/darkroom/{app_name}",
+        type="Darkroom.Batch.Completed",
+        subject=f"batches/{document['id']}",
+        id=f"{document['id']}/completed",
+        time=ended_at,
+        data=document,
+    )
+
+
+def type_of(status: str) -> str:
+    """The type of what is told of a job that ended as `status`."""
+    return _TYPES[status]
+
+
+def event_id(document: dict[str, Any]) -> str:
+    """The name of an ended job's end, the same each time it is told."""
+    return f"{document['id']}/{document['status']}"
+
+
+def public(document: dict[str, Any], with_prompt: bool) -> dict[str, Any]:
+    """The job document without signatures and, unless `with_prompt`, without the prompt."""
     data = dict(document)
     data["images"] = [dict(image, url=image["url"].split("?")[0]) for image in document["images"]]
     if not with_prompt:

@@ -1,4 +1,7 @@
-"""Links to results: read-only signatures for one blob, made for each answer and stored nowhere (design section 8).
+"""Links to blobs: signatures for one blob each, made for each answer and stored nowhere (design section 8).
+
+A link to a result reads it. A link for an upload creates its blob and does nothing else: it cannot overwrite, read or
+list, so whoever gets hold of it later can do nothing with it.
 
 They are signed with a user-delegation key, which the storage account gives to the app's identity for hours; the account
 key is never read.
@@ -25,7 +28,7 @@ _LONGEST_KEY_LIFE = timedelta(days=7) - 2 * _CLOCK_SKEW
 
 @dataclass(slots=True)
 class ResultLinks:
-    """Signs links that last `minutes` with a delegation key kept while it outlasts them."""
+    """Signs links with a delegation key kept while it outlasts them; those to results last `minutes`."""
 
     blobs: BlobServiceClient
     minutes: int
@@ -34,20 +37,33 @@ class ResultLinks:
 
     async def sign(self, blob: str) -> str:
         """The absolute URL of `blob` (`container/name`) with a read signature. Raises `storage_unavailable`."""
+        return await self._signed(blob, datetime.now(UTC) + timedelta(minutes=self.minutes), read=True)
+
+    async def sign_upload(self, blob: str, expiry: datetime) -> str:
+        """The absolute URL to which `blob` can be PUT, once, until `expiry`, over https. Raises `storage_unavailable`.
+
+        With the permission to create alone, Put Blob on a blob that is there is refused
+        (https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas).
+        """
+        return await self._signed(blob, expiry, create=True, protocol="https")
+
+    async def _signed(
+        self, blob: str, expiry: datetime, *, read: bool = False, create: bool = False, protocol: str | None = None
+    ) -> str:
         from azure.storage.blob import BlobSasPermissions, generate_blob_sas
 
         container, _, name = blob.partition("/")
         now = datetime.now(UTC)
-        expiry = now + timedelta(minutes=self.minutes)
         key = await self._delegation_key(now, expiry)
         signature = generate_blob_sas(
             account_name=str(self.blobs.account_name),
             container_name=container,
             blob_name=name,
             user_delegation_key=key.value,
-            permission=BlobSasPermissions(read=True),
+            permission=BlobSasPermissions(read=read, create=create),
             start=now - _CLOCK_SKEW,
             expiry=min(expiry, key.until),
+            protocol=protocol,
         )
         return f"{self.blobs.url.rstrip('/')}/{container}/{quote(name)}?{signature}"
 

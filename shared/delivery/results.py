@@ -54,12 +54,21 @@ class ResultTarget:
 
     def stem(self, index: int) -> str:
         """An image's name but for its extension: by its job's day, and by attempt, so that no two runners share one."""
-        day = self.created_at.astimezone(UTC).strftime("%Y/%m/%d")
         number = f"{index}" if self.attempt == 1 else f"{index}.{self.attempt}"
-        return f"{CONTAINER}/{day}/{self.job_id}/{number}"
+        return f"{CONTAINER}/{folder(self.job_id, self.created_at)}/{number}"
 
     def blob(self, index: int, extension: str) -> str:
         return f"{self.stem(index)}.{extension}"
+
+
+def folder(job_id: str, created_at: datetime) -> str:
+    """The folder of container `results` that holds all images and sidecars of a job."""
+    return f"{day_folder(created_at)}/{job_id}"
+
+
+def day_folder(time: datetime) -> str:
+    """The folder of all jobs that were created on the day of `time`."""
+    return time.astimezone(UTC).strftime("%Y/%m/%d")
 
 
 def sidecar(blob: str) -> str:

@@ -3,7 +3,7 @@
 Steps of `parse`, which every door calls:
 1. unknown fields are refused by name;
 2. the deployment is found and with it the model's row of rules (`capabilities`);
-3. sources are read (`sources`), the old model's words put into the new one's (`adapt`);
+3. sources and boxes are read (`sources`, `boxes`), the old model's words put into the new one's (`adapt`);
 4. each field is read with its exact type (`fields`), then the whole is checked against the row;
 5. what this version does not do yet is refused (`unbuilt`).
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 from shared.errors import DarkroomError
 from shared.images.adapt import DALL_E_3, Adapted, adapt
+from shared.images.boxes import Box, parse_boxes
 from shared.images.capabilities import Capabilities, capabilities, check
 from shared.images.fields import (
     flag,
@@ -32,14 +33,13 @@ from shared.images.fields import (
     wrong_type,
 )
 from shared.images.metadata import check_metadata
-from shared.images.sources import Source, source_of, sources_of, without_query
+from shared.images.sources import Source, check_url, source_of, sources_of, without_query
 from shared.images.unbuilt import refuse_unbuilt
 
 KINDS = ("generate", "edit")
 _IMAGE_FIELDS = ("images", "image")
 _MAX_NAME_CHARS = 128
 _MAX_USER_CHARS = 512
-_MAX_URL_CHARS = 8_192
 _FIELDS = frozenset(
     (
         *("kind", "prompt", "model", "n", "size", "quality", "output_format", "output_compression", "background"),
@@ -70,6 +70,7 @@ class ImageRequest:
     partial_images: int = 0
     images: tuple[Source, ...] = ()
     mask: Source | None = None
+    boxes: tuple[Box, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     callback_url: str | None = field(default=None, repr=False)
     response_format: str | None = None
@@ -84,6 +85,7 @@ class ImageRequest:
         members = {one.name: getattr(self, one.name) for one in fields(self)}
         members["images"] = [source.to_dict() for source in self.images]
         members["mask"] = self.mask.to_dict() if self.mask else None
+        members["boxes"] = [box.to_dict() for box in self.boxes]
         members["metadata"] = dict(self.metadata)
         members["adapted"] = [dict(change) for change in self.adapted]
         return members
@@ -94,6 +96,7 @@ class ImageRequest:
         members = dict(data)
         members["images"] = tuple(Source(**source) for source in data["images"])
         members["mask"] = Source(**data["mask"]) if data["mask"] else None
+        members["boxes"] = tuple(Box(**box) for box in data.get("boxes", ()))
         members["adapted"] = tuple(data["adapted"])
         return cls(**members)
 
@@ -124,7 +127,10 @@ class ImageRequest:
         del members["adapted"]
         hashes = [*images, *[None] * (len(self.images) - len(images))]
         members["images"] = [_identity(one, known) for one, known in zip(self.images, hashes, strict=True)]
-        members["mask"] = _identity(self.mask, mask) if self.mask else None
+        # A mask drawn from boxes says nothing beside them, and another version may draw its file in another way.
+        members["mask"] = _identity(self.mask, mask) if self.mask and not self.boxes else None
+        # What is not asked for is left out: a later version's new fields then change no hash.
+        members = {name: value for name, value in members.items() if value is not None and value not in ([], {})}
         canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
@@ -162,6 +168,9 @@ def parse(
         raise invalid("mask", "Invalid 'mask': given both as a file and as text; send one.")
     mask_source = source_of("mask", given["mask"]) if "mask" in given else mask
     decided = _kind(given, kind, sources, mask_source)
+    boxes = parse_boxes(given["boxes"]) if "boxes" in given else ()
+    if boxes and mask_source is not None:
+        raise invalid("boxes", "Invalid 'boxes': 'mask' and 'boxes' both say where the edit goes; send one of them.")
     values, adapted = adapt(given, row)
     request = ImageRequest(
         kind=decided,
@@ -169,11 +178,12 @@ def parse(
         model=model,
         images=sources,
         mask=mask_source,
+        boxes=boxes,
         adapted=renamed + adapted,
         **_options(values, row),
     )
     check(request, deployments[model], platform)
-    refuse_unbuilt(request, given)
+    refuse_unbuilt(request)
     return request
 
 
@@ -244,7 +254,7 @@ def _options(values: Mapping[str, Any], row: Capabilities) -> dict[str, Any]:
     if "user" in values:
         options["user"] = text("user", values["user"], most=_MAX_USER_CHARS)
     if "callback_url" in values:
-        options["callback_url"] = text("callback_url", values["callback_url"], most=_MAX_URL_CHARS)
+        options["callback_url"] = check_url("callback_url", values["callback_url"])
     if "metadata" in values:
         options["metadata"] = check_metadata(values["metadata"])
     return options

@@ -132,14 +132,14 @@ def check_blob_name(param: str, value: str) -> str:
 
 
 def check_url(param: str, value: str) -> str:
-    """`value` as an https URL on port 443 without user information or fragment."""
+    """`value` as an https URL without user information or fragment. Whether anybody goes there is not asked here."""
     text(param, value, most=_MAX_URL_CHARS)
     try:
         parts = urlsplit(value)
         fits = (
             parts.scheme == "https"
             and bool(parts.hostname)
-            and parts.port in (None, 443)
+            and parts.port != 0  # a port that is none raises ValueError
             and "@" not in parts.netloc
             and "#" not in value
             and value.isascii()
@@ -151,7 +151,8 @@ def check_url(param: str, value: str) -> str:
     if not fits:
         raise invalid(
             param,
-            f"Invalid '{param}': expected an https URL on port 443, percent-encoded, without user name or fragment.",
+            f"Invalid '{param}': expected an https URL, percent-encoded (a host name with other letters in its xn-- "
+            "form), without user name or fragment.",
         )
     return value
 

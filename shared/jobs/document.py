@@ -1,4 +1,4 @@
-"""The job document (design section 3): what the job API answers and what events carry."""
+"""The job document (design section 3): what the job API answers and what events carry; and its short form in lists."""
 
 from __future__ import annotations
 
@@ -16,11 +16,25 @@ def build(
 ) -> dict[str, Any]:
     """The document of `job`, its image URLs unsigned (`blob_base` and the blob's name).
 
-    `accepted` is None for a job whose stored request was lost. `result` is the stored result of a job whose images
-    (all, or those that arrived) were kept.
+    `accepted` is None for a job whose stored request was lost or purged. `result` is the stored result of a job whose
+    images (all, or those that arrived) were kept.
     """
     result = result or {}
     request = accepted.request if accepted else None
+    return {
+        **summary(job, job_base=job_base),
+        "adapted": [dict(entry) for entry in request.adapted] if request else [],
+        "request": accepted.public(job.id) if accepted else {},
+        "images": [{**image, "url": f"{blob_base}/{image['blob']}"} for image in result.get("images", [])],
+        "usage": result.get("usage"),
+        "cost": result.get("cost"),
+        "metadata": dict(request.metadata) if request else {},
+    }
+
+
+def summary(job: Job, *, job_base: str) -> dict[str, Any]:
+    """What the row of `job` alone says: its entry in a list, and the beginning of its document."""
+    purged = {"purged_at": timestamp(job.purged_at)} if job.purged_at else {}
     return {
         "id": job.id,
         "kind": job.kind,
@@ -31,16 +45,11 @@ def build(
         "created_at": timestamp(job.created_at),
         "started_at": timestamp(job.started_at),
         "finished_at": timestamp(job.finished_at),
+        **purged,
         "attempts": job.attempts,
         "deployment": job.deployment,
         "region": job.region,
-        "adapted": [dict(entry) for entry in request.adapted] if request else [],
-        "request": accepted.public(job.id) if accepted else {},
-        "images": [{**image, "url": f"{blob_base}/{image['blob']}"} for image in result.get("images", [])],
-        "usage": result.get("usage"),
-        "cost": result.get("cost"),
         "error": errors.public(dict(job.error)) if job.error else None,
-        "metadata": dict(request.metadata) if request else {},
         "links": {"self": f"{job_base}/{job.id}", "cancel": f"{job_base}/{job.id}"},
     }
 

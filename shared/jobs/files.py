@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
+from shared.platform import folders
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient, StorageStreamDownloader
@@ -75,6 +76,7 @@ class JobFiles:
 
     def __init__(self, blobs: BlobServiceClient, job_id: str) -> None:
         self.job_id = job_id
+        self._blobs = blobs
         self._container = blobs.get_container_client(CONTAINER)
 
     async def put_source(self, name: str, chunks: AsyncIterable[bytes]) -> tuple[int, str]:
@@ -102,6 +104,17 @@ class JobFiles:
             async for chunk in download.chunks():
                 yield chunk
 
+    async def copy_sources(self, other: JobFiles, accepted: AcceptedRequest) -> None:
+        """Store the sources of `accepted`, which are in the folder of `other`, here too. One that is here already has
+        the same bytes (the same request put it there) and is left alone: somebody may be reading it."""
+        from azure.core.exceptions import ResourceExistsError
+
+        for source in (*accepted.images, *filter(None, [accepted.mask])):
+            blob = self._container.get_blob_client(f"{self.job_id}/{source.name}")
+            with _storage(), suppress(ResourceExistsError):
+                if not await blob.exists():
+                    await blob.upload_blob(other.read_source(source.name), overwrite=False)
+
     async def put_request(self, accepted: AcceptedRequest) -> None:
         await self._put_json("request.json", accepted.to_dict())
 
@@ -123,10 +136,7 @@ class JobFiles:
 
     async def discard(self) -> None:
         """Delete everything of the job: for a request that was refused while its files were being stored."""
-        with _storage():
-            names = [name async for name in self._container.list_blob_names(name_starts_with=f"{self.job_id}/")]
-            for name in names:
-                await self._container.delete_blob(name)
+        await folders.remove(self._blobs, CONTAINER, self.job_id)
 
     async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()

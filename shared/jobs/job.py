@@ -230,6 +230,19 @@ def error_summary(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"message": str(error.get("message", ""))[:_MAX_ERROR_MESSAGE], **small}
 
 
+def error_without_words(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What may stay of `error` when the prompt has to go: its codes. A refusal of the service may quote the prompt in
+    its message and in the members it put beside it."""
+    if error is None:
+        return None
+    kept = {name: error.get(name) for name in ("type", "param", "code", "status", "retry_after")}
+    small = {name: value[:200] if isinstance(value, str) else value for name, value in kept.items()}
+    inner = error.get("inner_error")
+    code = inner.get("code") if isinstance(inner, Mapping) else None
+    why = {"inner_error": {"code": code[:200]}} if isinstance(code, str) else {}
+    return {"message": "The job was purged, and the words of its error with it.", **small, **why}
+
+
 def _countdown(time: datetime) -> int:
     # Whole milliseconds: a float of seconds since 1970 rounds some of them up.
     return _END_OF_TIME - (time - _EPOCH) // timedelta(milliseconds=1)

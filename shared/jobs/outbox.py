@@ -25,6 +25,10 @@ PARTITION = "jobs"
 _DUE = "%Y%m%dT%H%M%S%fZ"
 
 
+class UndeliverableError(Exception):
+    """Nobody will ever take this: its entry leaves the outbox. The message is for the log."""
+
+
 class What(StrEnum):
     """What is to be sent."""
 

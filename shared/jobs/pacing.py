@@ -55,6 +55,8 @@ CONTENDED_SECONDS = (1.0, 3.0)
 ASK_AHEAD = timedelta(milliseconds=100)
 # A late slot that is moved is moved a little ahead: writing that down takes time too.
 MOVE_AHEAD = timedelta(milliseconds=50)
+# Reservations that an instance makes at the same time: one that hangs must not hold up the rest.
+_AT_ONCE = 2
 _TURN_TRIES = 5
 _TIMES = ("next_at", "blocked_until", "stretched_until", "out_since")
 _TEXTS = ("out_reason", "out_fingerprint", "reserved_by")
@@ -62,10 +64,11 @@ _TEXTS = ("out_reason", "out_fingerprint", "reserved_by")
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """No slot within the next minute: come back at `at`. `deployment` had the earliest one."""
+    """No slot near enough: come back at `at`. `deployment` had the earliest one, at `earliest`; None: not known."""
 
     at: datetime
     deployment: str
+    earliest: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +113,23 @@ class Pacer:
         self._rows = Rows(table)
         self._clock = clock
         self._sleep = sleep
+        # More of one instance would only be in each other's way; other instances are met by the row's ETag.
+        self._reserving = asyncio.Semaphore(_AT_ONCE)
 
-    async def reserve(self, deployments: Sequence[Deployment], *, images: int = 1) -> Slot | Later:
+    async def reserve(
+        self, deployments: Sequence[Deployment], *, images: int = 1, horizon: timedelta = HORIZON
+    ) -> Slot | Later:
         """A slot of the first of `deployments` (best first) that has one within 10 s, else of that with the earliest.
+
+        None is more than `horizon` ahead. What can come back leaves it at a minute; what cannot, a caller who waits,
+        takes one as far as it has patience: else it would find the minute filled by a backlog each time it asked.
 
         Raises `deployment_unavailable` when every one of them refused this app.
         """
+        async with self._reserving:
+            return await self._reserve(deployments, images, horizon)
+
+    async def _reserve(self, deployments: Sequence[Deployment], images: int, horizon: timedelta) -> Slot | Later:
         writer = secrets.token_hex(8)
         wanted: Slot | None = None
         for _ in range(CONFLICT_TRIES):
@@ -127,8 +141,8 @@ class Pacer:
             now = self._clock()
             deployment, known = _choose(offers, now)
             at = known.record.earliest(now)
-            if at - now > HORIZON:
-                return Later(max(now, at - HORIZON) + _spread(COME_BACK_SECONDS), deployment.name)
+            if at - now > horizon:
+                return Later(max(now, at - horizon) + _spread(COME_BACK_SECONDS), deployment.name, at)
             wanted, record = known.record.reserve(deployment, now, images, writer)
             if await self._wrote(replace(known, record=record)):
                 return wanted

@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shared.errors import DarkroomError
@@ -34,16 +35,21 @@ class JobQueue:
         A message sent twice, by a retry after a lost answer, is met by the job's lease. Messages do not expire: a job
         may wait longer than the seven days they live by default.
         """
-        from azure.core.exceptions import AzureError
+        await send(self._queue, {"job_id": job_id}, delay)
 
-        try:
-            await self._queue.send_message(
-                json.dumps({"job_id": job_id}),
-                visibility_timeout=min(max(0, math.ceil(delay)), MAX_DELAY),
-                time_to_live=_NEVER_EXPIRES,
-            )
-        except AzureError as error:
-            raise DarkroomError("storage_unavailable", "Queue Storage did not take a message.") from error
+
+async def send(queue: QueueClient, message: Mapping[str, Any], delay: float = 0.0) -> None:
+    """Send `message` as JSON, visible after `delay` seconds (rounded up), never to expire."""
+    from azure.core.exceptions import AzureError
+
+    try:
+        await queue.send_message(
+            json.dumps(message),
+            visibility_timeout=min(max(0, math.ceil(delay)), MAX_DELAY),
+            time_to_live=_NEVER_EXPIRES,
+        )
+    except AzureError as error:
+        raise DarkroomError("storage_unavailable", "Queue Storage did not take a message.") from error
 
 
 def parse_message(body: str | bytes) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Rows of Table Storage: the four things this room does to them, and its own words for what can go wrong.
 
-Who comes in: `store`, `outbox`, `pacing`, `ledger` and `idempotency`, each with the client of its table. A condition
+Who comes in: the other modules of this room, each with the client of its table. A condition
 that failed is a `RowChanged` or a `RowExists` here, whether it failed alone or inside a transaction; storage that does
 not answer is `storage_unavailable`. Times are kept as text of one width (`2026-11-22T12:00:14.123456Z`), so that they
 sort as text and read the same in every SDK.
@@ -13,6 +13,7 @@ look whether the row is the one they wrote.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ type Row = Mapping[str, Any]
 type Clock = Callable[[], datetime]
 
 _LOST_ANSWER_TRIES = 3
+_TRANSACTION_ROWS = 100
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 # Rows change under us only when another door or instance moves the same job; each conflict means that one got through.
 CONFLICT_TRIES = 20
@@ -40,6 +42,10 @@ class RowChanged(Exception):  # noqa: N818 - a fact about the row, not a failure
 
 class RowExists(Exception):  # noqa: N818
     """A row of this key is there already."""
+
+
+class MarkRefused(Exception):  # noqa: N818
+    """The service does not take this mark as the place to go on from."""
 
 
 def utc_now() -> datetime:
@@ -80,6 +86,22 @@ class Change:
     kind: Literal["insert", "replace", "delete"]
     row: Row
     etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The service's own mark of where a query goes on, opaque (`x-ms-continuation-NextPartitionKey`, `-NextRowKey`)."""
+
+    partition: str
+    row: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer to a query. A filter may leave it short, or empty, with more to come behind `next`."""
+
+    rows: tuple[Row, ...]
+    next: Mark | None
 
 
 class Rows:
@@ -137,6 +159,37 @@ class Rows:
         """Delete the row; one that is gone already is as good."""
         await _ask(lambda: self._table.delete_entity(partition, key))
 
+    async def delete_unchanged(self, partition: str, key: str, etag: str) -> bool:
+        """Delete the row if it is still the one with `etag`; whether it is gone."""
+        from azure.core import MatchConditions
+        from azure.core.exceptions import ResourceModifiedError
+
+        try:
+            await _ask(
+                lambda: self._table.delete_entity(
+                    partition, key, etag=etag, match_condition=MatchConditions.IfNotModified
+                )
+            )
+        except ResourceModifiedError:
+            return False
+        return True
+
+    async def delete_range(self, partition: str, low: str, high: str) -> None:
+        """Delete all rows with `low` <= RowKey < `high`, page by page."""
+        mark: Mark | None = None
+        while True:
+            page = await self.page(partition, low, high, size=1000, select=("PartitionKey", "RowKey"), after=mark)
+            for some in itertools.batched(page.rows, _TRANSACTION_ROWS, strict=False):
+                keys = [{"PartitionKey": partition, "RowKey": str(row["RowKey"])} for row in some]
+                try:
+                    await self.commit([Change("delete", key) for key in keys])
+                except RowChanged:  # one is gone by now, and the transaction fails with it
+                    for key in keys:
+                        await self.delete(partition, key["RowKey"])
+            if page.next is None:
+                return
+            mark = page.next
+
     async def commit(self, changes: Sequence[Change]) -> list[str | None]:
         """All of `changes` (same partition) or none, and the new ETags; raises `RowChanged` or `RowExists`."""
         from azure.core.exceptions import HttpResponseError
@@ -156,7 +209,7 @@ class Rows:
         """The rows with `low` <= RowKey < `high`, by RowKey, at most `limit`, read page by page."""
         from azure.core.exceptions import AzureError
 
-        query = f"PartitionKey eq '{_quoted(partition)}' and RowKey ge '{_quoted(low)}' and RowKey lt '{_quoted(high)}'"
+        query = _range(partition, low, high)
         found = 0
         try:
             async for row in self._table.query_entities(query, results_per_page=min(limit or 1000, 1000)):
@@ -166,6 +219,43 @@ class Rows:
                     return
         except AzureError as error:
             raise storage_unavailable(f"{_facts(error)} to a query") from error
+
+    async def page(
+        self,
+        partition: str,
+        low: str,
+        high: str,
+        *,
+        size: int,
+        where: Mapping[str, str] | None = None,
+        select: Sequence[str] = (),
+        after: Mark | None = None,
+    ) -> Page:
+        """The next rows with `low` <= RowKey < `high` whose columns are as `where` says, at most `size`: one request.
+
+        With `select` only those columns. Wherever a mark points, the range and `where` hold: they are asked for anew
+        with each page. Raises `MarkRefused`.
+        """
+        from azure.core.exceptions import AzureError
+
+        query = _range(partition, low, high) + "".join(
+            f" and {column} eq '{_quoted(value)}'" for column, value in (where or {}).items()
+        )
+        pages = self._table.query_entities(query, results_per_page=size, select=list(select) or None).by_page(
+            {"PartitionKey": after.partition, "RowKey": after.row} if after else None  # type: ignore[arg-type]
+        )
+        try:
+            rows = tuple([row async for row in await anext(pages)])
+        except AzureError as error:
+            if after is not None and getattr(error, "status_code", None) == 400:
+                raise MarkRefused from error
+            raise storage_unavailable(f"{_facts(error)} to a query") from error
+        following: Any = pages.continuation_token  # type: ignore[attr-defined]
+        return Page(rows, Mark(following["PartitionKey"] or "", following["RowKey"]) if following else None)
+
+
+def _range(partition: str, low: str, high: str) -> str:
+    return f"PartitionKey eq '{_quoted(partition)}' and RowKey ge '{_quoted(low)}' and RowKey lt '{_quoted(high)}'"
 
 
 def _stored(row: Row) -> dict[str, Any]:

@@ -18,30 +18,36 @@ between a lease's end and the first take-over.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
 from shared.jobs import batch as batches
-from shared.jobs.job import KEPT_TOKENS, LEASE, Door, Job, Phase, Status, first_id_before, leased
+from shared.jobs.job import (
+    KEPT_TOKENS,
+    LEASE,
+    Job,
+    Phase,
+    Status,
+    error_without_words,
+    first_id_before,
+    leased,
+)
 from shared.jobs.lease import Lease
 from shared.jobs.outbox import PARTITION, OutboxEntry, What
+from shared.jobs.records import job_of, row_of
 from shared.jobs.rows import (
     CONFLICT_TRIES,
     Change,
     Clock,
-    Row,
     RowChanged,
     RowExists,
     Rows,
     back_off,
-    from_text,
     storage_unavailable,
-    to_text,
     utc_now,
 )
 
@@ -50,10 +56,6 @@ if TYPE_CHECKING:
 
 TAKE_OVER_AFTER = timedelta(seconds=15)
 _LIVE_READS = 16
-_TIMES = (
-    *("created_at", "started_at", "finished_at", "wake_at", "lease_until", "slot_at", "call_started_at"),
-    "purged_at",
-)
 _RUNNERS_FIELDS = frozenset(
     {"phase", "slot_at", "deployment", "region", "call_started_at", "attempt", "attempts", "possibly_billed", "error"}
 )
@@ -100,14 +102,14 @@ class JobStore:
         """Write a new job; when its id is there already (a repeat, or our own lost answer), return that one."""
         live = {"PartitionKey": PARTITION, "RowKey": f"l:{job.id}"}
         try:
-            etags = await self._rows.commit([Change("insert", _row(job)), Change("insert", live)])
+            etags = await self._rows.commit([Change("insert", row_of(job)), Change("insert", live)])
         except RowExists:
             return await self._require(job.id)
         return replace(job, etag=etags[0]) if etags[0] else await self._require(job.id)
 
     async def get(self, job_id: str) -> Job | None:
         found = await self._rows.get(PARTITION, f"j:{job_id}")
-        return None if found is None else _job(*found)
+        return None if found is None else job_of(*found)
 
     async def claim(self, job_id: str, runner: str, *, early: timedelta | None = None) -> Claim:
         """Take the job for `runner` (a name of `new_runner`) with a lease of 60 s, unless another has it.
@@ -275,6 +277,19 @@ class JobStore:
 
         return await self._change_freely(job_id, wake)
 
+    async def mark_purged(self, job_id: str) -> Job:
+        """Note that the job's files are being removed, and take from its row what may quote its prompt; a job that is
+        marked stays as it is. Raises `not_found`, ValueError for a job that has not ended."""
+
+        def mark(current: Job) -> Job:
+            if not current.ended:
+                raise ValueError("only an ended job can be purged")
+            if current.purged_at is not None:
+                return current
+            return replace(current, purged_at=self.clock(), error=error_without_words(current.error))
+
+        return await self._change_freely(job_id, mark)
+
     async def live(self, *, created_before: datetime | None = None) -> AsyncIterator[Job]:
         """Every job that has not ended, the newest first: for finding those that nobody runs and no message wakes."""
         low = f"l:{first_id_before(created_before)}" if created_before else "l:"
@@ -303,8 +318,8 @@ class JobStore:
     ) -> Job:
         assert before.etag is not None, "a job that was read or written by the store has an ETag"
         if beside is None:
-            return replace(job, etag=await self._rows.replace(_row(job), before.etag))
-        etags = await self._rows.commit([Change("replace", _row(job), before.etag), *await beside()])
+            return replace(job, etag=await self._rows.replace(row_of(job), before.etag))
+        etags = await self._rows.commit([Change("replace", row_of(job), before.etag), *await beside()])
         return replace(job, etag=etags[0])
 
     async def _change(
@@ -353,28 +368,3 @@ class JobStore:
 
 def job_ended(job: Job) -> DarkroomError:
     return DarkroomError("job_ended", f"The job has ended already: {job.status}.")
-
-
-def _row(job: Job) -> Row:
-    row: dict[str, Any] = {"PartitionKey": PARTITION, "RowKey": f"j:{job.id}"}
-    for entry in fields(Job):
-        if entry.name != "etag":
-            row[entry.name] = getattr(job, entry.name)
-    for name in _TIMES:
-        row[name] = to_text(row[name])
-    row["token_hashes"] = ",".join(job.token_hashes)
-    row["error"] = None if job.error is None else json.dumps(job.error)
-    return row
-
-
-def _job(row: Row, etag: str) -> Job:
-    """The job of a row. Properties this version does not know are left alone; a newer one may have written them."""
-    values = {entry.name: row[entry.name] for entry in fields(Job) if entry.name in row}
-    for name in _TIMES:
-        values[name] = from_text(values.get(name))
-    values["door"] = Door(values["door"])
-    values["status"] = Status(values["status"])
-    values["phase"] = Phase(values["phase"]) if values.get("phase") else None
-    values["token_hashes"] = tuple(values.get("token_hashes", "").split(",")) if values.get("token_hashes") else ()
-    values["error"] = json.loads(values["error"]) if values.get("error") else None
-    return Job(**values, etag=etag)

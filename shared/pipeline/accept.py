@@ -1,7 +1,8 @@
 """From what a door read to an accepted job: validated, its request and sources stored, its row written, then queued.
 
 1. `intake()` opens the job's folder before its row exists, so that files go to their blobs as they arrive.
-2. `understand` turns the door's data into an `ImageRequest`; sources that came as text or blob name are stored.
+2. `understand` turns the door's data into an `ImageRequest`; sources that came as text or blob name are stored, and
+   the mask of its boxes is drawn.
 3. `accept` writes `request.json`, then the row; a queued job's message goes out last, and the timer repeats it when
    this process died in between.
 
@@ -11,15 +12,18 @@ fail after the image was paid for.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.errors import DarkroomError
+from shared.images import boxes
 from shared.images import request as requests
 from shared.images.request import ImageRequest
 from shared.images.sources import Source
@@ -27,7 +31,8 @@ from shared.jobs.files import AcceptedRequest
 from shared.jobs.intake import Intake
 from shared.jobs.job import Door, Job, is_id, new_id, new_job, new_runner
 from shared.model import deployments
-from shared.pipeline import results
+from shared.pipeline import joining, repeats, results, urls
+from shared.pipeline.repeats import NOTHING, Asked
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform.principals import Caller
 from shared.settings import settings
@@ -45,6 +50,16 @@ class Submitted:
 
     job: Job
     token: str
+    joined: bool = False
+    """The job is an earlier request's, of which this one is a repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job for a caller who waits: this process runs it, unless the request `joined` another's."""
+
+    job: Job
+    joined: bool
 
 
 async def intake(job_id: str | None = None) -> Intake:
@@ -66,6 +81,26 @@ async def understand(
 
     Raises `DarkroomError` naming the field when it cannot be accepted.
     """
+    request = parse(data, kind=kind, deployment=deployment, images=images, mask=mask)
+    request = await _store_sources(intake, caller, request)
+    if request.boxes:
+        request = await _with_drawn_mask(intake, request)
+    model = deployments.models(settings().deployments)[request.model]
+    await intake.check(model)
+    accepted = AcceptedRequest(request, tuple(intake.images), intake.mask)
+    results.target(accepted, model, intake.files.job_id, datetime.now(UTC), 1)
+    return accepted
+
+
+def parse(
+    data: Any,
+    *,
+    kind: str | None,
+    deployment: str | None = None,
+    images: Sequence[Source] = (),
+    mask: Source | None = None,
+) -> ImageRequest:
+    """The request behind `data`, checked as far as nobody has to be asked: `understand` without the sources."""
     current = settings()
     request = requests.parse(
         data,
@@ -76,19 +111,24 @@ async def understand(
         images=images,
         mask=mask,
     )
-    request = await _store_sources(intake, caller, request)
-    model = deployments.models(current.deployments)[request.model]
-    await intake.check(model)
-    accepted = AcceptedRequest(request, tuple(intake.images), intake.mask)
-    results.target(accepted, model, intake.files.job_id, datetime.now(UTC), 1)
-    return accepted
+    urls.check(request)
+    return request
 
 
-async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Submitted:
-    """Accept the request as a job that runs through the queue."""
-    token = secrets.token_urlsafe(32)
+async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, asked: Asked = NOTHING) -> Submitted:
+    """Accept the request as a job that runs through the queue, or join that of the request it repeats.
+
+    Raises `idempotency_key_reused`.
+    """
     room = await rooms()
-    job = await _create(room, intake, accepted, caller, Door.JOBS, token_hashes=(token_hash(token),))
+    place = await joining.place(room, intake, accepted, caller, asked)
+    token = secrets.token_urlsafe(32)
+    hashed = token_hash(token)
+    job = place.job or await room.store.create(
+        await store(place.intake, accepted, caller, Door.JOBS, token_hashes=(hashed,), idempotency=place.row)
+    )
+    if hashed not in job.token_hashes:
+        return Submitted(await room.store.add_token(job.id, hashed), token, joined=True)
     try:
         await room.queue.submit(job.id)
     except DarkroomError as error:
@@ -97,22 +137,63 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> S
     return Submitted(job, token)
 
 
-async def enter(
+async def enter(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door, *, idempotency: str = "") -> Job:
+    """Accept the request as a job for whoever is about to deliver it: no message is sent."""
+    room = await rooms()
+    return await room.store.create(await store(intake, accepted, caller, door, idempotency=idempotency))
+
+
+async def store(
     intake: Intake,
     accepted: AcceptedRequest,
     caller: Caller,
     door: Door,
     *,
+    token_hashes: tuple[str, ...] = (),
+    runner: str | None = None,
     batch: str | None = None,
     idempotency: str = "",
 ) -> Job:
-    """Accept the request as a job for whoever is about to deliver it: no message is sent."""
-    return await _create(await rooms(), intake, accepted, caller, door, batch=batch, idempotency=idempotency)
+    """Write the request's blob; the job whose row is to be written next."""
+    await intake.files.put_request(accepted)
+    intake.keep()
+    return new_job(
+        kind=accepted.request.kind,
+        door=door,
+        owner=caller.owner,
+        now=datetime.now(UTC),
+        id=intake.files.job_id,
+        request_hash=accepted.content_hash(),
+        token_hashes=token_hashes,
+        runner=runner,
+        batch=batch,
+        callback=accepted.request.callback_url is not None,
+        idempotency=idempotency,
+    )
 
 
-async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller) -> Job:
-    """Accept the request as a job this process runs at once; its row is born with a lease of a new runner."""
-    return await _create(await rooms(), intake, accepted, caller, Door.HTTP, runner=new_runner())
+async def joined(intake: Intake, accepted: AcceptedRequest, caller: Caller, asked: Asked) -> Begun | None:
+    """The job of the request that this one repeats, if it is there already: whoever joins it needs no turn of its own.
+
+    Raises `idempotency_key_reused`.
+    """
+    job = await repeats.earlier(caller.owner, asked, accepted.content_hash())
+    if job is None:
+        return None
+    await intake.discard()
+    return Begun(job, joined=True)
+
+
+async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller, asked: Asked = NOTHING) -> Begun:
+    """Accept the request as a job this process runs at once, its row born with a lease of a new runner; or join that
+    of the request it repeats. Raises `idempotency_key_reused`."""
+    room = await rooms()
+    place = await joining.place(room, intake, accepted, caller, asked)
+    runner = new_runner()
+    job = place.job or await room.store.create(
+        await store(place.intake, accepted, caller, Door.HTTP, runner=runner, idempotency=place.row)
+    )
+    return Begun(job, joined=job.lease_owner != runner)
 
 
 async def refuse_if_busy(accepted: AcceptedRequest, deadline: datetime) -> None:
@@ -140,51 +221,36 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-async def _create(
-    room: Rooms,
-    intake: Intake,
-    accepted: AcceptedRequest,
-    caller: Caller,
-    door: Door,
-    *,
-    token_hashes: tuple[str, ...] = (),
-    runner: str | None = None,
-    batch: str | None = None,
-    idempotency: str = "",
-) -> Job:
-    await intake.files.put_request(accepted)
-    intake.keep()
-    return await room.store.create(
-        new_job(
-            kind=accepted.request.kind,
-            door=door,
-            owner=caller.owner,
-            now=datetime.now(UTC),
-            id=intake.files.job_id,
-            request_hash=accepted.content_hash(),
-            token_hashes=token_hashes,
-            runner=runner,
-            batch=batch,
-            callback=accepted.request.callback_url is not None,
-            idempotency=idempotency,
-        )
-    )
-
-
 async def _store_sources(intake: Intake, caller: Caller, request: ImageRequest) -> ImageRequest:
+    until = asyncio.get_running_loop().time() + urls.SECONDS_FOR_ALL
     images = [
-        await _stored(intake, caller, "image", source, "image" if position == 0 else f"image[{position}]")
+        await _stored(intake, caller, "image", source, "image" if position == 0 else f"image[{position}]", until)
         for position, source in enumerate(request.images)
     ]
-    mask = await _stored(intake, caller, "mask", request.mask, "mask") if request.mask else None
+    mask = await _stored(intake, caller, "mask", request.mask, "mask", until) if request.mask else None
     return request.with_sources(images, mask)
 
 
-async def _stored(intake: Intake, caller: Caller, field: str, source: Source, param: str) -> Source:
+async def _with_drawn_mask(intake: Intake, request: ImageRequest) -> ImageRequest:
+    """The request with the mask of its boxes, stored like one that came as a file."""
+    first = intake.images[0]
+    mask = await asyncio.to_thread(boxes.draw, request.boxes, first.width, first.height)
+
+    async def drawn() -> AsyncIterator[bytes]:
+        yield mask
+
+    return request.with_sources(request.images, await intake.take("mask", drawn()))
+
+
+async def _stored(intake: Intake, caller: Caller, field: str, source: Source, param: str, until: float) -> Source:
     if source.data is not None:
         return await intake.take_text(field, source.data, param)
     if source.blob is not None:
         return await intake.take(field, _copied(caller, source.blob, param))
+    if source.url is not None:
+        where = "mask.url" if field == "mask" else f"images[{len(intake.images)}].url"
+        async with aclosing(urls.fetched(source.url, where, until)) as pieces:
+            return await intake.take(field, pieces)
     return source
 
 
@@ -193,8 +259,8 @@ async def _copied(caller: Caller, blob: str, param: str) -> AsyncIterator[bytes]
     room = await rooms()
     refused = DarkroomError(
         "source_not_readable",
-        "This blob cannot be read: its container is not in READABLE_CONTAINERS and it is no result of yours, or it "
-        "does not exist.",
+        "This blob cannot be read: its container is not in READABLE_CONTAINERS and it is no result or upload of yours, "
+        "or it does not exist.",
         param=param,
     )
     if not await _readable(room, caller, blob):
@@ -215,6 +281,12 @@ async def _readable(room: Rooms, caller: Caller, blob: str) -> bool:
     if container in settings().readable_containers:
         return True
     parts = name.split("/")
+    if container == "uploads":
+        if caller.sees_all:
+            return True
+        # Names within a folder that was handed out; any other folder's jobs are nobody's in particular.
+        owner = await room.upload_owners.asked_by(parts[0]) if len(parts) == 2 else None
+        return owner is not None and caller.may_see(owner)
     if container != "results" or len(parts) != 5 or not is_id(parts[3]):
         return False
     job = await room.store.get(parts[3])

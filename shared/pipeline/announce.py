@@ -10,29 +10,32 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from shared.delivery import events
 from shared.errors import DarkroomError
+from shared.jobs import batch as documents
 from shared.jobs.job import Job
 from shared.jobs.outbox import OutboxEntry, What
-from shared.pipeline import read
+from shared.jobs.outbox import UndeliverableError as UndeliverableError  # for the senders
+from shared.pipeline import callbacks, read
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform import clients
 from shared.platform.telemetry import log_unexpected
 from shared.settings import settings
+
+if TYPE_CHECKING:
+    from azure.eventgrid.aio import EventGridPublisherClient
 
 log = logging.getLogger("darkroom")
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
 _AT_ONCE = 10
-"""How many entries of the outbox are sent at the same time: a receiver that is slow to answer holds up nobody else."""
+"""How many entries of a kind are sent at the same time: receivers that are slow to answer hold up neither each other
+nor any event."""
 
 _first_tries: set[asyncio.Task[None]] = set()
-
-
-class UndeliverableError(Exception):
-    """Nobody will ever take this: its entry leaves the outbox. The message is for the log."""
 
 
 type Sender = Callable[[Rooms, OutboxEntry], Awaitable[None]]
@@ -72,10 +75,10 @@ async def send_due() -> int:
     """Send what the outbox holds and is due; how many entries were looked at."""
     room = await rooms()
     entries = await room.outbox.due()
-    turn = asyncio.Semaphore(_AT_ONCE)
+    turns = {what: asyncio.Semaphore(_AT_ONCE) for what in What}
 
     async def again(entry: OutboxEntry) -> None:
-        async with turn:
+        async with turns[entry.what]:
             # Put off before it is sent: of several timers one gets it.
             pause = min(FIRST_RETRY * 2 ** min(entry.tries, 10), LONGEST_RETRY)
             taken = await room.outbox.postpone(entry, datetime.now(UTC) + pause)
@@ -106,15 +109,36 @@ async def the_job(room: Rooms, entry: OutboxEntry) -> Job:
 async def _publish(room: Rooms, entry: OutboxEntry) -> None:
     job = await the_job(room, entry)
     current = settings()
-    if not current.topic_endpoint_uri:
-        raise DarkroomError("misconfigured", "EVENTS__topicEndpointUri is not set.")
     event = events.completion(
         await read.document(room, job),
         app_name=current.app_name,
         ended_at=job.finished_at or datetime.now(UTC),
         with_prompt=current.event_prompts,
     )
-    await events.publish(clients.topic(), event)
+    await events.publish(_topic(), event)
 
 
-_SENDERS: dict[What, Sender] = {What.EVENT: _publish}
+async def _publish_batch(room: Rooms, entry: OutboxEntry) -> None:
+    batch = await room.store.batch(entry.job_id)
+    if batch is None:
+        raise UndeliverableError("the batch is no longer there")
+    current = settings()
+    event = events.batch_completion(
+        documents.document(batch, api=f"{current.public_base_url}/api"),
+        app_name=current.app_name,
+        ended_at=batch.finished_at or datetime.now(UTC),
+    )
+    await events.publish(_topic(), event)
+
+
+def _topic() -> EventGridPublisherClient:
+    if not settings().topic_endpoint_uri:
+        raise DarkroomError("misconfigured", "EVENTS__topicEndpointUri is not set.")
+    return clients.topic()
+
+
+async def _call_back(room: Rooms, entry: OutboxEntry) -> None:
+    await callbacks.call_back(room, await the_job(room, entry))
+
+
+_SENDERS: dict[What, Sender] = {What.EVENT: _publish, What.CALLBACK: _call_back, What.BATCH: _publish_batch}

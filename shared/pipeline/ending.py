@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime
 
 from shared.errors import DarkroomError
-from shared.jobs.job import Status
+from shared.jobs.job import Door, Job, Status, new_job, new_runner
 from shared.jobs.lease import Lease
 from shared.pipeline import announce
 from shared.pipeline.rooms import Rooms
@@ -42,3 +42,34 @@ async def end(
 async def fail(room: Rooms, lease: Lease, error: DarkroomError) -> None:
     """End the job as failed, or as canceled when that is what `error` says."""
     await end(room, lease, Status.CANCELED if error.code == "canceled" else Status.FAILED, error)
+
+
+async def refuse(
+    room: Rooms,
+    job_id: str,
+    error: DarkroomError,
+    *,
+    door: Door,
+    owner: str,
+    kind: str = "generate",
+    idempotency: str = "",
+) -> None:
+    """A failed job, with its event, for what came by a door without an answer and can be no job: its sender learns why.
+
+    Safe to repeat under the same id, whatever was written before.
+    """
+    job: Job = await room.store.create(
+        new_job(
+            kind=kind,
+            door=door,
+            owner=owner,
+            now=datetime.now(UTC),
+            id=job_id,
+            idempotency=idempotency,
+            runner=new_runner(),
+        )
+    )
+    if job.ended:
+        return
+    async with room.store.hold(job) as lease:
+        await fail(room, lease, error)

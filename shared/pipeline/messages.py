@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.jobs.idempotency import Existing
-from shared.jobs.job import Door, Job, Status, is_id, new_id, new_job, new_runner
+from shared.jobs.idempotency import Existing, row_of_key
+from shared.jobs.job import Door, Status, is_id, new_id, new_runner
 from shared.jobs.queue import parse_message
 from shared.jobs.store import ClaimOutcome
 from shared.pipeline import accept, ending, takeover
@@ -80,13 +80,13 @@ async def _accepted(key: str, message_id: str, data: Mapping[str, Any]) -> str:
         intake = await accept.intake(claim.job_id)  # whoever claimed it died before the job was there
     try:
         accepted = await accept.understand(intake, OWNER, data, kind=None)
-        await accept.enter(intake, accepted, OWNER, Door.QUEUE)
+        await accept.enter(intake, accepted, OWNER, Door.QUEUE, idempotency=row_of_key(key))
     except DarkroomError as error:
         intake.close()
         if error.code in NOT_THE_JOBS_FAULT:
             raise  # nothing is discarded: another delivery of the message may be accepting it under the same id
         await intake.discard()
-        await _fail(room, intake.files.job_id, error, data)
+        await _fail(room, intake.files.job_id, error, data, key)
     return intake.files.job_id
 
 
@@ -94,25 +94,13 @@ async def _refused(key: str, error: DarkroomError) -> str:
     """A failed job for a message that cannot even be read; the same one when the message comes again."""
     room = await rooms()
     claim = await room.idempotency.claim(OWNER.owner, key, error.code, new_id(datetime.now(UTC)))
-    await _fail(room, claim.job_id, error, {})
+    await _fail(room, claim.job_id, error, {}, key)
     return claim.job_id
 
 
-async def _fail(room: Rooms, job_id: str, error: DarkroomError, data: Mapping[str, Any]) -> None:
-    job: Job = await room.store.create(
-        new_job(
-            kind="edit" if data.get("kind") == "edit" else "generate",
-            door=Door.QUEUE,
-            owner=OWNER.owner,
-            now=datetime.now(UTC),
-            id=job_id,
-            runner=new_runner(),
-        )
-    )
-    if job.ended:
-        return
-    async with room.store.hold(job) as lease:
-        await ending.fail(room, lease, error)
+async def _fail(room: Rooms, job_id: str, error: DarkroomError, data: Mapping[str, Any], key: str) -> None:
+    kind = "edit" if data.get("kind") == "edit" else "generate"
+    await ending.refuse(room, job_id, error, door=Door.QUEUE, owner=OWNER.owner, kind=kind, idempotency=row_of_key(key))
 
 
 def _hash(data: Mapping[str, Any]) -> str:

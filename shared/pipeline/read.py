@@ -51,19 +51,21 @@ def _unknown_job() -> DarkroomError:
 
 
 async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = None) -> dict[str, Any]:
-    """The job document without signatures: what events carry. A job whose request was lost still has one."""
+    """The job document without signatures: what events carry. A job whose request was lost or purged still has one."""
     files = room.files(job.id)
-    if accepted is None:
+    if accepted is None and job.purged_at is None:
         try:
             accepted = await files.get_request()
         except DarkroomError as error:
             if error.code != "internal_error":
                 raise
-    result = await files.get_result() if job.status.ended else None
-    current = settings()
-    return documents.build(
-        job, accepted, result, blob_base=current.blob_service_uri, job_base=f"{current.public_base_url}/api/jobs"
-    )
+    result = await files.get_result() if job.status.ended and job.purged_at is None else None
+    return documents.build(job, accepted, result, blob_base=settings().blob_service_uri, job_base=job_base())
+
+
+def job_base() -> str:
+    """What the address of every job begins with."""
+    return f"{settings().public_base_url}/api/jobs"
 
 
 async def signed_document(
@@ -84,11 +86,12 @@ async def signed_document(
 
 
 def poll_url(job_id: str, token: str) -> str:
-    return f"{settings().public_base_url}/api/jobs/{job_id}/poll?token={token}"
+    return f"{job_base()}/{job_id}/poll?token={token}"
 
 
 async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
-    """The images API's answer for a job that succeeded, and the headers that tell of the job."""
+    """The images API's answer for a job that succeeded, and the headers that tell of the job. Raises `purged`."""
+    refuse_purged(job)
     room = await rooms()
     files = room.files(job.id)
     result = await files.get_result()
@@ -118,13 +121,19 @@ async def _linked(room: Rooms, item: Any, images: list[dict[str, Any]]) -> Any:
 
 
 async def image(job: Job, index: int) -> dict[str, Any]:
-    """The stored image `index` of `job`, as the job document lists it. Raises `not_found`."""
+    """The stored image `index` of `job`, as the job document lists it. Raises `not_found`, `purged`."""
+    refuse_purged(job)
     result = await (await rooms()).files(job.id).get_result() if job.status.ended else None
     for entry in (result or {}).get("images", []):
         if entry["index"] == index:
             found: dict[str, Any] = entry
             return found
     raise DarkroomError("not_found", f"Job {job.id} has no image {index}.", param="index")
+
+
+def refuse_purged(job: Job) -> None:
+    if job.purged_at is not None:
+        raise DarkroomError("purged", f"Job {job.id} was purged: its request and its images are gone.", param="id")
 
 
 async def blob(name: str, *, byte_range: str | None = None) -> BlobResponse:

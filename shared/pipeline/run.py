@@ -15,9 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from shared.errors import DarkroomError
 from shared.jobs.files import AcceptedRequest
-from shared.jobs.job import Job, Phase, Status, new_runner
+from shared.jobs.job import Door, Job, Phase, Status, new_runner
 from shared.jobs.lease import Lease
 from shared.jobs.pacing import Later, Slot, is_void, slot_of
+from shared.jobs.rate import HORIZON
 from shared.jobs.store import Claim, ClaimOutcome
 from shared.model import deployments
 from shared.pipeline import ending, results, takeover, verdicts
@@ -56,9 +57,16 @@ async def deliver(job_id: str) -> None:
                 await takeover.settle(room, lease, claim, accepted)
                 await _Run(room, lease, accepted, deadline=None).go()
         except Exception:
-            if lease.job.status is Status.RUNNING and lease.job.call_started_at is None and lease.safe():
+            if _may_come_back(lease):
                 await lease.give_back(wake_at=datetime.now(UTC) + NEAR)
             raise
+
+
+def _may_come_back(lease: Lease) -> bool:
+    """Whether the job may wait for another run. A synchronous one may not: its caller has gone, and a call for nobody
+    would be paid for."""
+    job = lease.job
+    return job.status is Status.RUNNING and job.call_started_at is None and job.door is not Door.HTTP and lease.safe()
 
 
 async def run_now(job: Job, deadline: datetime) -> Job:
@@ -140,7 +148,7 @@ class _Run:
             if kept is not None and not is_void(kept, now):
                 turn = kept
             else:
-                turn = await self.room.pacer.reserve(able, images=images)
+                turn = await self.room.pacer.reserve(able, images=images, horizon=self._horizon(now))
             kept = None
             if self.deadline is not None:
                 await self._fit(turn, self.deadline)
@@ -153,8 +161,15 @@ class _Run:
                 return turn
             self.lease.check()
 
+    def _horizon(self, now: datetime) -> timedelta:
+        """How far ahead a slot may lie: as far as a caller who waits has time."""
+        if self.deadline is None:
+            return HORIZON
+        return max(self.deadline - now - timedelta(seconds=typical_seconds(self.accepted.request)), timedelta())
+
     async def _fit(self, turn: Slot | Later, deadline: datetime) -> None:
-        late = turn.at + timedelta(seconds=typical_seconds(self.accepted.request)) - deadline
+        begin = turn.at if isinstance(turn, Slot) else turn.earliest or turn.at
+        late = begin + timedelta(seconds=typical_seconds(self.accepted.request)) - deadline
         if late <= timedelta() or turn.at <= datetime.now(UTC):
             return
         if isinstance(turn, Slot):

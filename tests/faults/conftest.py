@@ -5,6 +5,7 @@
   `configure` gives it other deployments and settings.
 - `stack_model`, `stack_storage`: the model server and the storage of the session's stack; what a test's faults told
   the stack's app about its deployment is forgotten afterwards.
+- `ask_often`: who waits in this process for a job that runs elsewhere looks at it all the time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from local.azurite import StorageAccount
 from local.certificates import Certificates, trust_environment
 from local.processes import Supervisor
 from local.state import StackInfo
+from shared.pipeline import waiting
 from tests.support.app_in_process import App, deployment, running, use_settings
 from tests.support.model_control import ModelControl
 from tests.support.storage import Storage
@@ -83,3 +85,8 @@ def stack_storage(stack: StackInfo) -> Iterator[Storage]:
     storage.forget_pacing()
     yield storage
     storage.forget_pacing()
+
+
+@pytest.fixture
+def ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "ASK_EVERY", 0.02)

@@ -51,7 +51,7 @@ class App:
         """Accept a request as the synchronous door does; the job runs with `run_now`."""
         intake = await accept.intake()
         accepted = await accept.understand(intake, CALLER, _request(fields), kind=None)
-        return await accept.begin(intake, accepted, CALLER)
+        return (await accept.begin(intake, accepted, CALLER)).job
 
     async def run_now(self, **fields: Any) -> Job:
         return await run_now(await self.begin(**fields))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,21 +18,29 @@ async def call(
     method: str = "POST",
     headers: Mapping[str, str] | None = None,
     path_params: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
     leave: bool = False,
+    gone: asyncio.Event | None = None,
 ) -> Response:
-    """The response of `function` (a decorated function of a blueprint). With `leave` the caller goes after `body`."""
-    sent = [{"type": "http.request", "body": body, "more_body": leave}, {"type": "http.disconnect"}]
+    """The response of `function` (a decorated function of a blueprint, or one of the app). With `leave` the caller goes
+    after `body`, which is not the whole; else it stays until it is answered, or `gone` is set."""
+    sent: list[dict[str, Any]] = [
+        {"type": "http.request", "body": body, "more_body": leave},
+        {"type": "http.disconnect"},
+    ]
 
     async def receive() -> dict[str, Any]:
+        if len(sent) == 1 and not leave:
+            await (gone or asyncio.Event()).wait()
         return sent.pop(0)
 
     scope = {
         "type": "http",
         "method": method,
         "path": "/",
-        "query_string": b"",
+        "query_string": urlencode(query or {}).encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
         "path_params": dict(path_params or {}),
     }
-    response: Response = await function._function.get_user_function()(Request(scope, receive))
+    response: Response = await getattr(function, "_function", function).get_user_function()(Request(scope, receive))
     return response

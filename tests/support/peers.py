@@ -38,6 +38,11 @@ def events_of(info: StackInfo, owner: str) -> list[dict[str, Any]]:
     return [event for event in taken if event["data"]["owner"] == owner]
 
 
+def all_events(info: StackInfo) -> list[dict[str, Any]]:
+    """Every event since the topic was last told to forget."""
+    return list(_control(info, "GET", f"{info.topic}/_local/events")["events"])
+
+
 def publishes(info: StackInfo) -> list[dict[str, Any]]:
     """Every publish request since the test began, refused ones too."""
     return list(_control(info, "GET", f"{info.topic}/_local/publishes")["publishes"])

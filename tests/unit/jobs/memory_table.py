@@ -61,9 +61,10 @@ class MemoryTable:
         operation = ("update", entity, {"mode": mode, "etag": etag, "match_condition": match_condition})
         return {"etag": (await self._put([operation]))[0]}
 
-    async def delete_entity(self, partition_key, row_key):
+    async def delete_entity(self, partition_key, row_key, *, etag=None, match_condition=None):
+        held = {"etag": etag, "match_condition": match_condition} if etag else {}
         try:
-            await self._put([("delete", {"PartitionKey": partition_key, "RowKey": row_key}, {})])
+            await self._put([("delete", {"PartitionKey": partition_key, "RowKey": row_key}, held)])
         except ResourceNotFoundError:
             return
 
@@ -127,7 +128,7 @@ class MemoryTable:
             raise _error(ResourceExistsError, 409)
         if kind != "create" and not found:
             raise _error(ResourceNotFoundError, 404)
-        if kind == "update":
+        if kind == "update" or options:
             assert options["match_condition"] is MatchConditions.IfNotModified
             if options["etag"] != found[1]:
                 raise _error(ResourceModifiedError, 412)

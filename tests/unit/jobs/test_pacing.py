@@ -50,6 +50,17 @@ async def test_no_slot_is_reserved_more_than_a_minute_ahead(pacer, clock):
     assert await pacer.reserve([FIRST]) != later
 
 
+async def test_a_caller_who_waits_gets_the_turn_that_follows_a_full_minute(pacer, clock):
+    slots = [await pacer.reserve([FIRST]) for _ in range(9)]
+    patience = timedelta(seconds=90)
+    assert isinstance(await pacer.reserve([FIRST]), Later)
+    assert (await pacer.reserve([FIRST], horizon=patience)).at == slots[-1].at + INTERVAL
+    for _ in range(4):
+        await pacer.reserve([FIRST], horizon=patience)
+    later = await pacer.reserve([FIRST], horizon=patience)
+    assert (type(later), later.earliest) == (Later, clock() + 14 * INTERVAL)
+
+
 async def test_the_first_deployment_with_a_slot_soon_is_taken_else_the_earliest(pacer, clock):
     taken = [await pacer.reserve([FIRST, SECOND]) for _ in range(6)]
     assert [(slot.deployment, (slot.at - clock()) / INTERVAL) for slot in taken] == [
@@ -158,6 +169,17 @@ async def test_a_deployment_that_is_out_is_passed_over_and_shows_in_health(pacer
     first, second = await pacer.view([FIRST, SECOND])
     assert (first.name, first.out_reason, first.out_since) == (FIRST.name, "HTTP 401", clock())
     assert (second.out_reason, second.next_at) == (None, clock() + INTERVAL)
+
+
+async def test_a_deployment_that_was_out_is_the_first_choice_again_after_ten_minutes(pacer, clock):
+    await pacer.out(FIRST, "HTTP 401")
+    assert (await pacer.reserve([FIRST, SECOND])).deployment == SECOND.name
+    clock.advance(599)
+    assert (await pacer.reserve([FIRST, SECOND])).deployment == SECOND.name
+    clock.advance(1)
+    assert (await pacer.reserve([FIRST, SECOND])).deployment == FIRST.name
+    (state,) = await pacer.view([FIRST])
+    assert state.out_reason is None
 
 
 async def test_when_every_deployment_is_out_there_is_none(pacer):

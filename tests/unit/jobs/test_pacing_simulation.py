@@ -118,6 +118,53 @@ def test_with_enough_runners_hardly_a_slot_goes_by_unused(rpm):
     assert len(in_time) >= 0.95 * MINUTES * rpm / 1.02
 
 
+@pytest.mark.parametrize("queued", [100, 1000])
+def test_a_caller_who_waits_gets_a_turn_at_once_though_a_backlog_fills_every_minute(queued):
+    """Callers come in the middle of a backlog; returns of those without a slot never leave a free one for long."""
+    d = make("d", 60)
+    minute = timedelta(seconds=60)
+
+    async def runner(pacer):
+        slot = await pacer.reserve([d])
+        while isinstance(slot, Later):
+            await asyncio.sleep((slot.at - clock()).total_seconds())
+            slot = await pacer.reserve([d])
+
+    async def main():
+        table = MemoryTable(latency=lambda: 0.01)
+        pacers = [Pacer(table, clock=clock) for _ in range(4)]
+        backlog = [asyncio.create_task(runner(pacers[number % 4])) for number in range(queued)]
+        waits = []
+        for _ in range(5):
+            await asyncio.sleep(7)
+            came = clock()
+            slot = await pacers[0].reserve([d], horizon=timedelta(seconds=150))
+            waits.append(slot.at - came)
+        for task in backlog:
+            task.cancel()
+        await asyncio.gather(*backlog, return_exceptions=True)
+        return waits
+
+    waits = run(main())
+    assert max(waits) <= minute + 3 * make_slot(d, START).interval
+    assert min(waits) > minute / 2
+
+
+@pytest.mark.parametrize(("instances", "each"), [(1, 80), (4, 80)])
+def test_those_who_reserve_at_once_are_rarely_in_each_others_way(instances, each):
+    operations = itertools.count()
+    table = MemoryTable(latency=lambda: 0.01 + 0 * next(operations))
+
+    async def main():
+        pacers = [Pacer(table, clock=clock) for _ in range(instances)]
+        tasks = (pacer.reserve([make("d", 6000)]) for pacer in pacers for _ in range(each))
+        return await asyncio.gather(*tasks)
+
+    slots = run(main())
+    assert len({slot.at for slot in slots}) == instances * each
+    assert next(operations) <= 8 * instances * each  # half of what they need when all of them try at once
+
+
 def test_the_simulated_service_refuses_what_comes_too_fast():
     service = Service(9, 10.0)
     for at in (0.0, 1.0, 2.0):

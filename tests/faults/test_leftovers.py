@@ -1,0 +1,97 @@
+"""Files of requests that were never accepted go, and nobody else's do."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.jobs.batch import Batch
+from shared.jobs.job import Door, new_id, new_job
+from shared.jobs.leftovers import SPAN, after, span_of
+from shared.jobs.rows import Rows
+from shared.pipeline import accept, leftovers
+from shared.pipeline.rooms import rooms
+from shared.platform import clients, folders
+from tests.support.app_in_process import CALLER, App
+from tests.support.photographs import photograph
+from tests.support.table_recorder import recording
+
+DAY = timedelta(days=1)
+
+
+async def put(name: str) -> None:
+    await clients.blobs().get_blob_client("requests", name).upload_blob(b"x")
+
+
+async def test_the_files_of_a_killed_post_go_and_a_jobs_stay(app: App) -> None:
+    intake = await accept.intake()
+    killed = intake.files.job_id
+    await accept.understand(intake, CALLER, {"prompt": "p", "images": [_source()]}, kind=None)
+    job_id = await app.submit()
+    assert app.storage.requests_of(killed) == ["source-0"]
+
+    early = await leftovers.remove(now=datetime.now(UTC) + DAY)
+    removed = await leftovers.remove(now=datetime.now(UTC) + 4 * DAY)
+
+    assert (early, removed) == (0, 1)
+    assert app.storage.requests_of(killed) == []
+    assert (await app.deliver(job_id)).status == "succeeded"
+
+
+async def test_a_batch_a_stranger_and_a_folder_with_new_files_stay(app: App) -> None:
+    now = datetime.now(UTC)
+    made = now - 3 * DAY
+    batch, job_id, claimed_again = new_id(made), new_id(made), new_id(made)
+    rows = Rows(clients.tables().get_table_client("jobs"))
+    await rows.insert(Batch(batch, "key", made, total=1).row())
+    await (await rooms()).store.create(new_job(kind="generate", door=Door.JOBS, owner="key", now=made, id=job_id))
+    names = [f"{folder}/request.json" for folder in (batch, job_id, claimed_again, f"{job_id[:20]} not an id")]
+    for name in names:
+        await put(name)
+
+    assert await leftovers.remove(now=now) == 0
+    assert app.storage.blobs("requests") == sorted(names)
+
+
+async def test_each_span_of_time_is_listed_once(app: App) -> None:
+    now = datetime.now(UTC)
+    await leftovers.remove(now=now)
+    async with recording() as recorder:
+        await leftovers.remove(now=now)
+        again = len(recorder.queries)
+        await leftovers.remove(now=now + SPAN)
+        recorder.check()
+
+    assert again == 0
+    assert len(recorder.queries) == 2, "its jobs and its batches"
+
+
+async def test_a_run_that_died_goes_on_with_the_span_it_was_at(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    await put(f"{new_id(datetime.now(UTC))}/source-0")
+    later = datetime.now(UTC) + 4 * DAY
+    with monkeypatch.context() as patch:
+
+        async def fail(*_: object) -> int:
+            raise ConnectionError
+
+        patch.setattr(folders, "remove", fail)
+        with pytest.raises(ConnectionError):
+            await leftovers.remove(now=later)
+
+    assert await leftovers.remove(now=later) == 1
+
+
+@given(st.datetimes(datetime(2024, 1, 1), datetime(2300, 1, 1)))  # noqa: DTZ001
+def test_the_ids_of_a_moment_begin_with_its_span_and_the_next_span_follows_it(moment: datetime) -> None:
+    time = moment.replace(tzinfo=UTC)
+
+    assert new_id(time).startswith(span_of(time))
+    assert span_of(time + SPAN) == after(span_of(time))
+
+
+def _source() -> dict[str, str]:
+    return {"data": base64.b64encode(photograph()).decode()}

@@ -1,0 +1,469 @@
+"""Files dropped into a folder: one job whatever comes first, twice or late, and a note that says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from shared.errors import DarkroomError
+from shared.jobs.files import JobFiles
+from shared.jobs.job import Job, new_id
+from shared.jobs.queue import JobQueue
+from shared.jobs.store import JobStore
+from shared.jobs.upload_folder import FolderChanged, UploadFolder
+from shared.pipeline import messages, uploads
+from shared.pipeline.rooms import rooms
+from tests.support.app_in_process import App
+from tests.support.dropping import Folder
+from tests.support.pictures import good_mask, jpeg, png
+
+REQUEST = {"prompt": "a lighthouse", "quality": "low", "mask": "mask.png", "metadata": {"order": "1017"}}
+FILES: dict[str, Any] = {"image.png": png(), "mask.png": good_mask(), "request.json": REQUEST}
+
+
+@pytest.fixture
+def folder(app: App) -> Folder:
+    return Folder(app.storage, "order 1017")
+
+
+def jobs(app: App) -> list[dict[str, Any]]:
+    return [row for row in app.storage.rows("jobs") if row["RowKey"].startswith("j:")]
+
+
+async def run(app: App, folder: Folder) -> Job:
+    """The folder's job, after it ran."""
+    job_id = folder.job()
+    assert job_id is not None
+    return await app.deliver(job_id)
+
+
+def drop(folder: Folder, *names: str) -> None:
+    for name in names or FILES:
+        folder.drop(name, FILES[name])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(FILES)))
+async def test_files_in_any_order_each_announced_twice_are_one_job_once_all_are_there(
+    app: App, folder: Folder, order: tuple[str, ...]
+) -> None:
+    for name in order:
+        assert jobs(app) == []
+        drop(folder, name)
+        await uploads.look(folder.name)
+        await uploads.look(folder.name)
+    await uploads.look(folder.name)
+
+    [row] = jobs(app)
+    assert row["RowKey"] == f"j:{folder.job()}"
+    assert (row["status"], row["owner"], row["door"], row["kind"]) == ("queued", "upload", "upload", "edit")
+    assert app.storage.requests_of(folder.job() or "") == ["mask", "request.json", "source-0"]
+    assert folder.files() == ["image.png", "job.json", "mask.png", "request.json"]
+
+
+async def test_the_job_of_a_folder_runs_as_any_other(app: App, folder: Folder) -> None:
+    drop(folder)
+    await uploads.look(folder.name)
+    job = await run(app, folder)
+
+    assert job.status == "succeeded"
+    assert (await app.document(job.id))["metadata"] == {"order": "1017"}
+    assert len(app.model.calls()) == 1
+
+
+async def test_looks_at_the_same_moment_make_one_job(app: App, folder: Folder) -> None:
+    drop(folder)
+    await asyncio.gather(*(uploads.look(folder.name) for _ in range(4)))
+    await uploads.look(folder.name)
+
+    assert len(jobs(app)) == 1
+    assert {name.partition("/")[0] for name in app.storage.blobs("requests")} == {folder.job()}
+
+
+async def test_the_same_files_again_are_no_new_job(app: App, folder: Folder) -> None:
+    drop(folder)
+    await uploads.look(folder.name)
+    first = folder.job()
+    drop(folder)
+    await uploads.look(folder.name)
+    folder.take_away("job.json")
+    await uploads.look(folder.name)
+
+    assert len(jobs(app)) == 1
+    assert folder.job() == first
+
+
+async def test_the_same_files_again_run_anew_where_the_job_came_to_nothing(app: App, folder: Folder) -> None:
+    drop(folder)
+    await uploads.look(folder.name)
+    await messages.give_up(json.dumps({"job_id": folder.job()}).encode(), "p1")
+    await uploads.look(folder.name)
+    drop(folder)
+    await uploads.look(folder.name)
+
+    assert sorted(row["status"] for row in jobs(app)) == ["failed", "queued"]
+
+
+async def test_only_a_rewritten_request_makes_a_second_job_of_a_folder(app: App, folder: Folder) -> None:
+    drop(folder)
+    await uploads.look(folder.name)
+    folder.drop("image.png", png(64, 64, "RGB", (200, 0, 0)))
+    await uploads.look(folder.name)
+    assert len(jobs(app)) == 1
+
+    folder.drop("request.json", {**REQUEST, "prompt": "a harbour"})
+    await uploads.look(folder.name)
+    assert len(jobs(app)) == 2
+
+
+async def test_another_folder_with_the_same_files_is_another_job(app: App, folder: Folder) -> None:
+    other = Folder(app.storage, "2026/11/22/order 1018")
+    for one in (folder, other):
+        drop(one)
+        await uploads.look(one.name)
+
+    assert len(jobs(app)) == 2
+    assert folder.job() != other.job()
+
+
+async def test_up_to_sixteen_images_are_taken_in_the_order_they_are_named(app: App, folder: Folder) -> None:
+    names = [f"{number} größe.jpg" for number in reversed(range(16))]
+    folder.drop("request.json", {"prompt": "a lighthouse", "images": names, "quality": "low"})
+    for number, name in enumerate(names):
+        await uploads.look(folder.name)
+        folder.drop(name, jpeg(64 + number, 64))
+    await uploads.look(folder.name)
+    accepted = await (await rooms()).files(folder.job() or "").get_request()
+
+    assert [image.width for image in accepted.images] == list(range(64, 80))
+
+
+async def test_a_folder_may_ask_for_a_new_picture(app: App, folder: Folder) -> None:
+    folder.drop("request.json", {"kind": "generate", "prompt": "a lighthouse", "quality": "low"})
+    await uploads.look(folder.name)
+    job = await run(app, folder)
+
+    assert (job.status, job.kind) == ("succeeded", "generate")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+async def test_a_request_in_the_encodings_of_windows_tools_is_read(app: App, folder: Folder, encoding: str) -> None:
+    folder.drop("image.png", png())
+    folder.drop("request.json", json.dumps({"prompt": "größer"}).encode(encoding))
+    await uploads.look(folder.name)
+
+    assert folder.job()
+
+
+async def test_a_request_in_the_metadata_of_the_image(app: App, folder: Folder) -> None:
+    folder.drop("mask.png", good_mask())
+    await uploads.look(folder.name)
+    folder.drop(
+        "image.png",
+        png(),
+        Prompt=quote("ein Leuchtturm, größer"),
+        mask="mask.png",
+        quality="low",
+        n="2",
+        darkroom_metadata=quote('{"order": "1017"}'),
+        mtime="1700000000",
+        hdi_isfolder="false",
+    )
+    await uploads.look(folder.name)
+    accepted = await (await rooms()).files(folder.job() or "").get_request()
+
+    assert (accepted.request.prompt, accepted.request.n) == ("ein Leuchtturm, größer", 2)
+    assert accepted.request.metadata == {"order": "1017"}
+    assert accepted.mask is not None
+
+    folder.drop("mask.png", good_mask())
+    await uploads.look(folder.name)
+    assert len(jobs(app)) == 1
+
+
+async def test_an_image_without_a_prompt_waits_for_its_request(app: App, folder: Folder) -> None:
+    folder.drop("image.png", png(), quality="low")
+    await uploads.look(folder.name)
+
+    assert jobs(app) == []
+    assert folder.files() == ["image.png"]
+
+
+WRONG: list[tuple[str, dict[str, Any], str, str | None]] = [
+    ("no JSON", {"request.json": b"{"}, "invalid_json", None),
+    ("not even text", {"request.json": b"\xff\xfe\x00"}, "invalid_json", None),
+    ("no object", {"request.json": b"[]"}, "invalid_type", None),
+    ("an unknown field", {"request.json": {"prompt": "x", "seed": 1}}, "unknown_parameter", "seed"),
+    ("no prompt", {"request.json": {}}, "missing_required_parameter", "prompt"),
+    ("far too long", {"request.json": b" " * 300_000}, "request_too_large", None),
+    ("a way out", {"request.json": {"prompt": "x", "mask": "../other/mask.png"}}, "invalid_value", "mask"),
+    ("our own note", {"request.json": {"prompt": "x", "images": ["error.json"]}}, "invalid_value", "images[0]"),
+    (
+        "no file name",
+        {"request.json": {"prompt": "x", "images": [{"blob": "results/x"}]}},
+        "invalid_value",
+        "images[0]",
+    ),
+    ("no images", {"request.json": {"prompt": "x", "images": []}}, "invalid_value", "images"),
+    ("two candidates", {"image.jpg": jpeg(), "request.json": {"prompt": "x"}}, "invalid_value", "images"),
+    ("an empty image", {"image.png": b"", "request.json": {"prompt": "x"}}, "invalid_image", "image"),
+    ("no image", {"image.png": b"no image at all", "request.json": {"prompt": "x"}}, "invalid_image", "image"),
+    ("a mask of another size", {"mask.png": good_mask(32, 32)}, "invalid_mask", "mask"),
+    ("a mask without alpha", {"mask.png": png()}, "invalid_mask", "mask"),
+    ("an unknown model", {"request.json": {"prompt": "x", "model": "dall-e-9"}}, "deployment_not_found", "model"),
+]
+
+
+@pytest.mark.parametrize(("files", "code", "param"), [case[1:] for case in WRONG], ids=[case[0] for case in WRONG])
+async def test_what_is_wrong_is_told_once_beside_the_files_and_as_a_failed_job(
+    app: App, folder: Folder, files: dict[str, Any], code: str, param: str | None
+) -> None:
+    for name, data in {**FILES, **files}.items():
+        folder.drop(name, data)
+    await uploads.look(folder.name)
+    await uploads.look(folder.name)
+
+    [row] = jobs(app)
+    said, told = folder.error(), json.loads(row["error"])
+    assert said is not None
+    assert (said["code"], said["param"]) == (code, param) == (told["code"], told["param"])
+    assert told["message"] == f"Upload 'order 1017': {said['message']}"
+    assert (row["status"], row["owner"], row["door"]) == ("failed", "upload", "upload")
+    assert len([one for one in app.storage.rows("jobs") if one["RowKey"].startswith("o:")]) == 1
+    assert app.storage.blobs("requests") == []
+    assert folder.job() is None
+    note = folder.note("error.json")
+    assert note is not None
+    assert note["job"] == row["RowKey"].removeprefix("j:")
+
+
+async def test_what_was_wrong_and_is_put_right_becomes_a_job_and_the_note_goes(app: App, folder: Folder) -> None:
+    drop(folder)
+    folder.drop("mask.png", good_mask(32, 32))
+    await uploads.look(folder.name)
+    assert folder.error()
+    folder.drop("mask.png", good_mask())
+    await uploads.look(folder.name)
+
+    assert folder.files() == ["image.png", "job.json", "mask.png", "request.json"]
+    assert sorted(row["status"] for row in jobs(app)) == ["failed", "queued"]
+
+
+async def test_each_other_wrong_set_is_told_and_replaces_the_note(app: App, folder: Folder) -> None:
+    folder.drop("request.json", b"{")
+    await uploads.look(folder.name)
+    folder.drop("request.json", {"prompt": "x", "seed": 1})
+    await uploads.look(folder.name)
+    error = folder.error()
+
+    assert error is not None
+    assert error["param"] == "seed"
+    assert len(jobs(app)) == 2
+
+
+async def test_a_wrong_metadata_entry_is_named(app: App, folder: Folder) -> None:
+    folder.drop("image.png", png(), prompt="x", qualty="low")
+    await uploads.look(folder.name)
+    error = folder.error()
+
+    assert error is not None
+    assert error["param"] == "qualty"
+    assert "did you mean 'quality'" in error["message"]
+
+
+async def test_a_folder_that_is_full_of_files_is_refused_once(app: App, folder: Folder) -> None:
+    for number in range(101):
+        folder.drop(f"{number}.txt", b"x")
+    await uploads.look(folder.name)
+    await uploads.look(folder.name)
+    error = folder.error()
+
+    assert error is not None
+    assert "more than 100 files" in error["message"]
+    assert len(jobs(app)) == 1
+
+
+@pytest.mark.parametrize("name", ["a/../b", "a//b", "./a", "a\\b", "a\nb", "x" * 901])
+async def test_a_folder_whose_name_may_lead_elsewhere_is_a_failed_job_and_nothing_is_read_or_written(
+    app: App, name: str
+) -> None:
+    await uploads.look(name)
+    await uploads.look(name)
+
+    [row] = jobs(app)
+    assert json.loads(row["error"])["code"] == "invalid_value"
+    assert app.storage.blobs("uploads") == []
+
+
+@pytest.mark.parametrize("name", ["50% off?", "a#b", "größe 港", "a'b", "a&b=c+d", "trailing."])
+async def test_a_folder_of_any_other_name_is_a_folder(app: App, name: str) -> None:
+    folder = Folder(app.storage, name)
+    drop(folder)
+    await uploads.look(name)
+
+    [row] = jobs(app)
+    assert row["RowKey"] == f"j:{folder.job()}"
+
+
+async def away(*_: Any, **__: Any) -> Any:
+    raise DarkroomError("storage_unavailable", "away")
+
+
+async def stops(*_: Any) -> AsyncIterator[bytes]:
+    yield b"\x89PNG"
+    raise DarkroomError("storage_unavailable", "away")
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "fault"),
+    [
+        (UploadFolder, "files", away),
+        (UploadFolder, "stream", stops),
+        (JobFiles, "put_request", away),
+        (JobStore, "create", away),
+        (JobQueue, "submit", away),
+        (UploadFolder, "leave", away),
+    ],
+)
+async def test_a_look_that_dies_anywhere_is_made_up_for_by_the_next(
+    app: App, folder: Folder, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, fault: Any
+) -> None:
+    monkeypatch.setattr(uploads, "CLAIM_LASTS", uploads.CLAIM_LASTS * 0)
+    drop(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, method, fault)
+        if method == "submit":
+            await uploads.look(folder.name)  # accepted all the same: the timer sends another message
+        else:
+            with pytest.raises(DarkroomError):
+                await uploads.look(folder.name)
+    await uploads.look(folder.name)
+
+    [row] = jobs(app)
+    accepted = await (await rooms()).files(folder.job() or "").get_request()
+    assert row["RowKey"] == f"j:{folder.job()}"
+    assert app.storage.requests_of(folder.job() or "") == ["mask", "request.json", "source-0"]
+    assert accepted.request.prompt == REQUEST["prompt"]
+
+
+async def test_an_image_rewritten_after_a_look_died_is_no_second_job(
+    app: App, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder)
+    leave = UploadFolder.leave
+
+    async def dies_after_the_job(self: UploadFolder, note: str, body: Any, facts: Any, **options: Any) -> str:
+        if facts.get("state") == "accepted":
+            return str(await away())
+        return await leave(self, note, body, facts, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UploadFolder, "leave", dies_after_the_job)
+        with pytest.raises(DarkroomError):
+            await uploads.look(folder.name)
+    folder.drop("image.png", png(64, 64, "RGB", (200, 0, 0)))
+    await uploads.look(folder.name)
+
+    assert len(jobs(app)) == 1
+
+
+async def test_a_folder_claimed_by_a_look_that_may_still_live_is_looked_at_later(
+    app: App, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(JobStore, "create", away)
+        with pytest.raises(DarkroomError):
+            await uploads.look(folder.name)
+    announced: list[tuple[str, float]] = []
+
+    async def announce(_: Any, name: str, *, delay: float = 0.0, tries: int = 0) -> None:
+        announced.append((name, delay))
+
+    monkeypatch.setattr("shared.jobs.uploads.UploadQueue.announce", announce)
+    await uploads.look(folder.name)
+
+    assert jobs(app) == []
+    assert announced == [(folder.name, 30.0)]
+
+
+async def test_a_file_rewritten_while_it_is_read_has_its_folder_looked_at_again(
+    app: App, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder)
+    files = UploadFolder.files
+
+    async def rewritten(self: UploadFolder) -> Any:
+        found = await files(self)
+        await asyncio.to_thread(folder.drop, "image.png", png(64, 64, "RGB", (200, 0, 0)))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UploadFolder, "files", rewritten)
+        with pytest.raises(FolderChanged):
+            await uploads._look(await rooms(), (await rooms()).upload(folder.name), 0)
+        await uploads.look(folder.name)
+    assert jobs(app) == []
+    assert app.storage.blobs("requests") == []
+
+    await uploads.look(folder.name)
+    assert len(jobs(app)) == 1
+
+
+async def test_a_folder_that_was_handed_out_makes_jobs_of_whoever_asked_for_it(app: App) -> None:
+    room = await rooms()
+    job = await app.job(await app.submit())
+    folder = Folder(app.storage, new_id(job.created_at))
+    await room.upload_owners.remember(folder.name, "alice")
+    drop(folder)
+    await uploads.look(folder.name)
+
+    assert (await app.job(folder.job() or "")).owner == "alice"
+
+
+_BYTES = st.binary(max_size=40) | st.sampled_from([png(), jpeg(), good_mask(), b"{}", b"null"])
+_TEXT = st.dictionaries(
+    st.sampled_from(["prompt", "mask", "images", "n", "size", "kind", "boxes", "darkroom_metadata", "other"]),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=12),
+    max_size=4,
+)
+_REQUEST = st.dictionaries(
+    st.sampled_from(["prompt", "mask", "images", "n", "size", "kind", "boxes", "metadata", "seed"]),
+    st.text(max_size=8) | st.integers() | st.lists(st.sampled_from(["image.png", "mask.png", "x"]), max_size=3),
+).map(lambda fields: json.dumps(fields).encode())
+
+
+@effort(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.sampled_from(["request.json", "image.png", "image.jpg", "mask.png", "x", "job.json", "error.json"]),
+        st.tuples(_BYTES | _REQUEST, _TEXT),
+        min_size=1,
+    )
+)
+async def test_whatever_lies_in_a_folder_it_waits_or_is_a_job_or_is_told_why_not(
+    app: App, files: dict[str, tuple[bytes, dict[str, str]]]
+) -> None:
+    folder = Folder(app.storage, uuid4().hex)
+    for name, (data, metadata) in files.items():
+        folder.drop(name, data, **metadata)
+    before = {row["RowKey"] for row in jobs(app)}
+    await uploads.look(folder.name)
+    await uploads.look(folder.name)
+    made = [row for row in jobs(app) if row["RowKey"] not in before]
+
+    assert len(made) <= 1
+    for row in made:
+        note = folder.note("error.json" if row["status"] == "failed" else "job.json")
+        assert note is not None
+        assert f"j:{note.get('job', note.get('id'))}" == row["RowKey"]
+        assert not row.get("error") or json.loads(row["error"])["code"] == note["error"]["code"]
