@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
 from shared.platform import folders
+from shared.platform.folders import blob_failures
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient, StorageStreamDownloader
@@ -91,13 +92,13 @@ class JobFiles:
                 length += len(chunk)
                 yield chunk
 
-        with _storage():
+        with blob_failures():
             await self._container.upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
         return length, digest.hexdigest()
 
     async def read_source(self, name: str) -> AsyncIterator[bytes]:
         """The bytes of a stored source. Raises `internal_error` when it is gone."""
-        with _storage():
+        with blob_failures():
             download = await self._download(name)
             if download is None:
                 raise DarkroomError("internal_error", f"A stored source of job {self.job_id} is missing.")
@@ -111,7 +112,7 @@ class JobFiles:
 
         for source in (*accepted.images, *filter(None, [accepted.mask])):
             blob = self._container.get_blob_client(f"{self.job_id}/{source.name}")
-            with _storage(), suppress(ResourceExistsError):
+            with blob_failures(), suppress(ResourceExistsError):
                 if not await blob.exists():
                     await blob.upload_blob(other.read_source(source.name), overwrite=False)
 
@@ -140,11 +141,11 @@ class JobFiles:
 
     async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-        with _storage():
+        with blob_failures():
             await self._container.upload_blob(f"{self.job_id}/{name}", body, overwrite=True)
 
     async def _get_json(self, name: str) -> dict[str, Any] | None:
-        with _storage():
+        with blob_failures():
             download = await self._download(name)
             if download is None:
                 return None
@@ -158,14 +159,3 @@ class JobFiles:
             return await self._container.download_blob(f"{self.job_id}/{name}")
         except ResourceNotFoundError:
             return None
-
-
-@contextmanager
-def _storage() -> Iterator[None]:
-    """Storage's failures by their one name; nothing of theirs, which may hold addresses, goes further."""
-    from azure.core.exceptions import AzureError
-
-    try:
-        yield
-    except AzureError as error:
-        raise DarkroomError("storage_unavailable", f"Blob Storage failed ({type(error).__name__}).") from error

@@ -42,8 +42,9 @@ class Leftovers:
         self._rows = Rows(table)
 
     async def known(self, span: str) -> set[str]:
-        """The ids of the jobs and batches of a span."""
-        found: set[str] = set()
+        """The ids of the jobs and batches of a span; and the folders of all batches that are being worked at, which may
+        be called otherwise."""
+        found = {str(row["folder"]) async for row in self._rows.between(PARTITION, "n:", "n;")}
         for kind in ("j", "b"):
             mark: Mark | None = None
             while True:

@@ -243,7 +243,9 @@ class JobStore:
             return Change("delete", live), *counted, *(Change("insert", entry.row()) for entry in entries)
 
         ended = await self._change(job, end, done=ours, beside=beside)
-        return ended, entries
+        # An end that an earlier, unanswered `finish` wrote was counted by it: `beside` has just counted it once more,
+        # and what that says of the batch is not so. Its event, if it is due, is in the outbox.
+        return ended, entries if ended.finished_at == now else told
 
     async def batch(self, batch_id: str) -> batches.Batch | None:
         found = await self._rows.get(PARTITION, batches.key(batch_id))

@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
+from shared.platform.folders import blob_failures
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobProperties
@@ -65,7 +66,7 @@ class UploadFolder:
 
         prefix = f"{self.name}/"
         found: dict[str, UploadedFile] = {}
-        with _storage():
+        with blob_failures():
             walk = self._container.walk_blobs(
                 name_starts_with=prefix, include=["metadata"], delimiter="/", results_per_page=MAX_FILES + 1
             )
@@ -85,7 +86,7 @@ class UploadFolder:
         """The ETag of a file by its name, for a folder too full to be listed; None when it is not there."""
         from azure.core.exceptions import ResourceNotFoundError
 
-        with _storage():
+        with blob_failures():
             try:
                 found = await self._container.get_blob_client(self._path(name)).get_blob_properties()
             except ResourceNotFoundError:
@@ -164,18 +165,8 @@ def _unchanged() -> Iterator[None]:
     """A condition that failed, alone or because the file is gone, as `FolderChanged`."""
     from azure.core.exceptions import ResourceExistsError, ResourceModifiedError, ResourceNotFoundError
 
-    with _storage():
+    with blob_failures():
         try:
             yield
         except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
             raise FolderChanged from error
-
-
-@contextmanager
-def _storage() -> Iterator[None]:
-    from azure.core.exceptions import AzureError
-
-    try:
-        yield
-    except AzureError as error:
-        raise DarkroomError("storage_unavailable", f"Blob Storage failed ({type(error).__name__}).") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -22,10 +23,12 @@ from shared.platform.principals import Caller
 from shared.platform.telemetry import log_unexpected
 
 
-async def prepare(room: Rooms, batch: Batch, job_id: str, line: bytes | None) -> Job:
+async def prepare(room: Rooms, batch: Batch, job_id: str, line: bytes | None, *, check: Callable[[], None]) -> Job:
     """The job of the request in `line` (JSON; None when it is missing), or one that has failed when it cannot be run.
 
-    Raises what storage raises. Whoever does it again under the same id writes the same blobs.
+    Raises what storage raises, and what `check` raises once the batch is another runner's: a source may take long to
+    come, and the folder may then be that of a job which was accepted. Whoever does it again under the same id writes
+    the same blobs.
     """
     caller = Caller(batch.owner, sees_all=batch.sees_all)
     intake = await accept.intake(job_id)
@@ -35,6 +38,7 @@ async def prepare(room: Rooms, batch: Batch, job_id: str, line: bytes | None) ->
             raise DarkroomError("internal_error", "The stored request of this job is missing.")
         data = await asyncio.to_thread(json.loads, line)
         accepted = await accept.understand(intake, caller, data, kind=None)
+        check()
         return await accept.store(intake, accepted, caller, Door.BATCH, batch=batch.id)
     except DarkroomError as error:
         if error.code in NOT_THE_JOBS_FAULT:
@@ -45,6 +49,7 @@ async def prepare(room: Rooms, batch: Batch, job_id: str, line: bytes | None) ->
         refusal = DarkroomError("internal_error", "Darkroom failed; the log of the app says why.")
     finally:
         intake.close()
+    check()
     await intake.files.discard()
     return await _refused(room, batch, job_id, data, refusal)
 

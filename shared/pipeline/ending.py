@@ -53,10 +53,11 @@ async def refuse(
     owner: str,
     kind: str = "generate",
     idempotency: str = "",
-) -> None:
+) -> bool:
     """A failed job, with its event, for what came by a door without an answer and can be no job: its sender learns why.
 
-    Safe to repeat under the same id, whatever was written before.
+    Safe to repeat under the same id, whatever was written before. False, and nothing done, when that is a request which
+    was accepted: what came twice may be refused the second time, its source being gone by then.
     """
     job: Job = await room.store.create(
         new_job(
@@ -69,7 +70,9 @@ async def refuse(
             runner=new_runner(),
         )
     )
-    if job.ended:
-        return
-    async with room.store.hold(job) as lease:
-        await fail(room, lease, error)
+    if job.request_hash:  # only accepted requests have one
+        return False
+    if not job.ended:
+        async with room.store.hold(job) as lease:
+            await fail(room, lease, error)
+    return True

@@ -156,7 +156,7 @@ class _Run:
 
     async def _prepared(self, batch: Batch, job_id: str, line: bytes | None) -> Job:
         self.lease.check()
-        return await batch_jobs.prepare(self.room, batch, job_id, line)
+        return await batch_jobs.prepare(self.room, batch, job_id, line, check=self.lease.check)
 
     async def _send(self, job: Job) -> None:
         try:

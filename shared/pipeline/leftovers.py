@@ -11,12 +11,12 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 
-from shared.errors import DarkroomError
 from shared.jobs.files import CONTAINER
 from shared.jobs.job import is_id
 from shared.jobs.leftovers import after, span_of
 from shared.pipeline.rooms import rooms
 from shared.platform import clients, folders
+from shared.platform.folders import blob_failures
 
 log = logging.getLogger("darkroom")
 
@@ -48,13 +48,9 @@ async def remove(*, now: datetime | None = None) -> int:
 
 async def _last_written(span: str) -> dict[str, datetime]:
     """When the newest file was written in each folder whose name begins with `span`."""
-    from azure.core.exceptions import AzureError
-
     found: dict[str, datetime] = {}
-    try:
+    with blob_failures():
         async for blob in clients.blobs().get_container_client(CONTAINER).list_blobs(name_starts_with=span):
             folder = str(blob.name).partition("/")[0]
             found[folder] = max(blob.last_modified, found.get(folder, blob.last_modified))
-    except AzureError as error:
-        raise DarkroomError("storage_unavailable", f"Blob Storage failed ({type(error).__name__}).") from error
     return found

@@ -24,7 +24,7 @@ from shared.platform.principals import Caller
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
-_MAX_CONTINUATION_CHARS = 4_000
+MAX_CONTINUATION_CHARS = 4_000
 
 
 async def page(
@@ -99,10 +99,11 @@ def _mark(continuation: str | None, query: str) -> Mark | None:
     if continuation is None:
         return None
     try:
-        if len(continuation) > _MAX_CONTINUATION_CHARS:
+        if len(continuation) > MAX_CONTINUATION_CHARS:
             raise ValueError
         padded = continuation + "=" * (-len(continuation) % 4)
         known, partition, row = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
+        f"{partition}{row}".encode()  # half of a surrogate pair can be asked of nobody
     except (binascii.Error, ValueError, TypeError, RecursionError):
         raise _no_continuation() from None
     if known != query or not isinstance(partition, str) or not (row is None or isinstance(row, str)):

@@ -84,9 +84,10 @@ async def _accepted(key: str, message_id: str, data: Mapping[str, Any]) -> str:
     except DarkroomError as error:
         intake.close()
         if error.code in NOT_THE_JOBS_FAULT:
-            raise  # nothing is discarded: another delivery of the message may be accepting it under the same id
-        await intake.discard()
-        await _fail(room, intake.files.job_id, error, data, key)
+            raise
+        # The row first: another delivery of the message may have accepted it, under the same id and in this folder.
+        if await _fail(room, intake.files.job_id, error, data, key):
+            await intake.discard()
     return intake.files.job_id
 
 
@@ -98,9 +99,11 @@ async def _refused(key: str, error: DarkroomError) -> str:
     return claim.job_id
 
 
-async def _fail(room: Rooms, job_id: str, error: DarkroomError, data: Mapping[str, Any], key: str) -> None:
+async def _fail(room: Rooms, job_id: str, error: DarkroomError, data: Mapping[str, Any], key: str) -> bool:
     kind = "edit" if data.get("kind") == "edit" else "generate"
-    await ending.refuse(room, job_id, error, door=Door.QUEUE, owner=OWNER.owner, kind=kind, idempotency=row_of_key(key))
+    return await ending.refuse(
+        room, job_id, error, door=Door.QUEUE, owner=OWNER.owner, kind=kind, idempotency=row_of_key(key)
+    )
 
 
 def _hash(data: Mapping[str, Any]) -> str:

@@ -42,11 +42,11 @@ async def test_while_jobs_are_being_made_no_more_of_them_are_and_those_that_wait
     batch = await batches.post(batches.requests(8))
     prepare, prepared = batch_jobs.prepare, []
 
-    async def prepare_and_cancel(*args: Any) -> Any:
+    async def prepare_and_cancel(*args: Any, **named: Any) -> Any:
         prepared.append(args)
         if len(prepared) == 5:  # in the second step
             await batches.cancel(batch["id"])
-        return await prepare(*args)
+        return await prepare(*args, **named)
 
     monkeypatch.setattr(batch_jobs, "prepare", prepare_and_cancel)
     await deliver(batch)

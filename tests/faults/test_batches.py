@@ -13,6 +13,7 @@ import pytest
 
 from local.certificates import Certificates
 from shared.errors import DarkroomError
+from shared.jobs.batch_lease import BatchLease
 from shared.jobs.batches import BatchQueue, BatchStore
 from shared.jobs.files import JobFiles
 from shared.jobs.queue import JobQueue
@@ -356,3 +357,37 @@ async def test_a_batch_reads_what_its_caller_may_read_and_no_more(app: App) -> N
         ends[job.owner] = job.status
 
     assert ends == {"alice": "failed", "admin": "queued"}
+
+
+async def test_a_runner_that_lost_the_batch_leaves_the_files_of_its_successors_jobs_alone(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await batches.post([{**REQUEST, "images": [{"data": batches.PNG}]}])
+    understand, understood, thawed = accept.understand, asyncio.Event(), asyncio.Event()
+    leases: list[BatchLease] = []
+
+    class KnownLease(BatchLease):
+        async def __aenter__(self) -> KnownLease:
+            leases.append(self)
+            return await super().__aenter__()
+
+    async def freeze(*given: Any, **named: Any) -> Any:
+        await understand(*given, **named)
+        understood.set()
+        await thawed.wait()
+        raise DarkroomError("source_not_readable", "It has gone.", param="image")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accept, "understand", freeze)
+        patch.setattr(fan_out, "BatchLease", KnownLease)
+        frozen = asyncio.create_task(fan_out.work_at(batch["id"]))
+        await understood.wait()
+    await batches.put_clock_forward(TAKE_OVER_SECONDS)
+    await deliver(batch)
+    [job] = batches.jobs_of(app, batch["id"])
+    leases[0]._safe_until = 0.0  # as long as it stood still
+    thawed.set()
+    await asyncio.gather(frozen, return_exceptions=True)
+
+    assert app.storage.requests_of(job) == ["request.json", "source-0"]
+    assert (await app.deliver(job)).status == "succeeded"

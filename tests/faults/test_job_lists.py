@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions import jobs
+from functions import jobs, uploads
 from shared.jobs.batch import Batch
 from shared.jobs.job import Door, Status, new_id, new_job, new_runner
 from shared.jobs.outbox import PARTITION
@@ -158,6 +158,14 @@ async def test_an_unknown_parameter_is_refused_by_name(app: App) -> None:
     assert (await listed(code="a function key"))["data"] == []
 
 
+@pytest.mark.parametrize("post", [jobs.submit_job, uploads.create_upload])
+async def test_an_unknown_parameter_of_a_post_is_refused_before_anything_is_stored(app: App, post: Any) -> None:
+    answer = await call(post, b"{}", query={"purge": "true"})
+
+    assert json.loads(bytes(answer.body))["error"]["param"] == "purge"
+    assert (app.storage.rows("jobs"), app.storage.blobs("requests")) == ([], [])
+
+
 async def test_a_continuation_belongs_to_its_query_and_to_its_caller(app: App) -> None:
     await stored(3, owner="alice")
     admins = (await listed(limit="1"))["continuation"]
@@ -186,6 +194,14 @@ async def test_a_forged_continuation_shows_nothing_but_the_callers_own_jobs(
     page = await listing.page(ALICE, continuation=forged.rstrip("="))
 
     assert {job["id"] for job in page["data"]} <= set(mine)
+
+
+@pytest.mark.parametrize("mark", [("\ud800", "j:"), ("jobs", "\udfff")])
+async def test_a_continuation_of_what_is_no_text_is_refused(app: App, mark: tuple[str, str]) -> None:
+    query = listing._fingerprint(None, None, None)
+    forged = base64.urlsafe_b64encode(json.dumps([query, *mark]).encode()).decode()
+
+    assert (await refused(continuation=forged.rstrip("=")))["param"] == "continuation"
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

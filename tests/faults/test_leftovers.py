@@ -57,6 +57,17 @@ async def test_a_batch_a_stranger_and_a_folder_with_new_files_stay(app: App) -> 
     assert app.storage.blobs("requests") == sorted(names)
 
 
+async def test_the_requests_of_a_batch_that_is_still_worked_at_stay(app: App) -> None:
+    made = datetime.now(UTC) - 3 * DAY
+    # Its key was claimed by one who died: the batch has that one's id, and its requests a folder of their own.
+    batch = Batch(new_id(made - DAY), "key", made, total=1, folder=new_id(made))
+    await (await rooms()).batches.create(batch)
+    await put(f"{batch.folder}/batch.jsonl")
+
+    assert await leftovers.remove(now=datetime.now(UTC) + 3 * DAY) == 0
+    assert app.storage.requests_of(batch.folder) == ["batch.jsonl"]
+
+
 async def test_each_span_of_time_is_listed_once(app: App) -> None:
     now = datetime.now(UTC)
     await leftovers.remove(now=now)
@@ -67,7 +78,7 @@ async def test_each_span_of_time_is_listed_once(app: App) -> None:
         recorder.check()
 
     assert again == 0
-    assert len(recorder.queries) == 2, "its jobs and its batches"
+    assert len(recorder.queries) == 3, "its jobs and its batches, and what is being worked at"
 
 
 async def test_a_run_that_died_goes_on_with_the_span_it_was_at(app: App, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 from shared.errors import DarkroomError
 from shared.jobs.job import Job
 from shared.jobs.store import JobStore
-from shared.pipeline import messages, run
+from shared.pipeline import accept, messages, run
+from shared.pipeline.rooms import rooms
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App
+from tests.support.pictures import png
 
 REQUEST = {"prompt": "a lighthouse", "quality": "low", "metadata": {"order": "1017"}}
 
@@ -106,6 +109,34 @@ async def test_a_message_whose_acceptance_died_half_way_is_accepted_when_it_come
 
     assert job.status == "succeeded"
     assert len(app.model.calls()) == 1
+
+
+@pytest.mark.parametrize("state", ["waits", "runs"])
+async def test_a_message_whose_source_is_gone_when_it_comes_twice_leaves_the_first_ones_job_alone(
+    app: App, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    body = plain({"id": "1", "prompt": "a lighthouse", "images": [{"data": base64.b64encode(png()).decode()}]})
+    understand, read, gone = accept.understand, asyncio.Event(), asyncio.Event()
+
+    async def too_late(*given: Any, **named: Any) -> Any:
+        await understand(*given, **named)
+        read.set()
+        await gone.wait()
+        raise DarkroomError("source_not_readable", "gone", param="image")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(accept, "understand", too_late)
+        second = asyncio.create_task(messages.job_of(body, "m2"))
+        await read.wait()
+    first = await messages.job_of(body, "m1")
+    if state == "runs":
+        await (await rooms()).store.claim(first, "another runner")
+    gone.set()
+
+    assert await second == first
+    job = await app.job(first)
+    assert (job.status, job.error) == ({"waits": "queued", "runs": "running"}[state], None)
+    assert app.storage.requests_of(first) == ["request.json", "source-0"]
 
 
 async def test_a_poisoned_message_fails_its_job(app: App) -> None:

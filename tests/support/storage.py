@@ -30,9 +30,10 @@ class Storage:
     blob: str
     table: str
 
-    def blobs(self, container: str) -> list[str]:
-        """The names of all blobs of `container`, uncommitted ones too."""
-        return sorted(item.name for item in _container(self.blob, container).list_blobs(include=["uncommittedblobs"]))
+    def blobs(self, container: str, *, uncommitted: bool = True) -> list[str]:
+        """The names of all blobs of `container`, by default those too of which only pieces were staged."""
+        include = ["uncommittedblobs"] if uncommitted else []
+        return sorted(item.name for item in _container(self.blob, container).list_blobs(include=include))
 
     def results_of(self, job_id: str) -> list[str]:
         """File names under `results/` of one job: images and sidecars."""

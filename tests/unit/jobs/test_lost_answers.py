@@ -11,10 +11,12 @@ import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
 from shared.errors import DarkroomError
+from shared.jobs.batch import Batch
+from shared.jobs.batches import BatchStore
 from shared.jobs.idempotency import Idempotency, Own
-from shared.jobs.job import Phase, Status
+from shared.jobs.job import Phase, Status, new_id
 from shared.jobs.ledger import Ledger, Outcome
-from shared.jobs.outbox import Outbox, OutboxEntry
+from shared.jobs.outbox import Outbox, OutboxEntry, What
 from shared.jobs.pacing import Pacer
 from shared.jobs.store import ClaimOutcome, JobStore
 from shared.settings import Deployment
@@ -81,6 +83,27 @@ async def test_an_end_whose_answer_was_lost_ends_the_job_once(store, memory, mak
     assert await Outbox(memory, clock=clock).due() == [entry]
 
 
+async def test_an_end_that_is_written_again_after_no_answer_tells_of_no_batch_that_goes_on(
+    store, memory, make_job, clock, monkeypatch
+):
+    async def away(job_id):
+        raise DarkroomError("storage_unavailable", "away")
+
+    batch = await BatchStore(memory, clock=clock).create(Batch(new_id(clock()), "key", clock(), total=2))
+    job = await store.create(make_job(runner="r", batch=batch.id))
+    memory.lose_answers, due = 1, clock()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_require", away)
+        with pytest.raises(DarkroomError):
+            await store.finish(job, Status.SUCCEEDED, due=due)
+    clock.advance(1)
+    _, entries = await store.finish(job, Status.SUCCEEDED, due=due)
+
+    assert [entry.what for entry in entries] == [What.EVENT]
+    assert await Outbox(memory, clock=clock).due() == list(entries)
+    assert (await store.batch(batch.id)).ended == 1
+
+
 async def test_an_update_whose_answer_was_lost_meets_its_own_row(store, memory, make_job):
     job = await store.begin_call(await store.create(make_job(runner="r")), "dep")
     memory.lose_answers = 1
@@ -96,6 +119,16 @@ async def test_an_entry_postponed_without_an_answer_is_postponed_once(memory, cl
     later = await outbox.postpone(entry, clock() + timedelta(seconds=30))
     clock.advance(30)
     assert await outbox.due() == [later]
+
+
+async def test_deliveries_whose_transaction_was_not_answered_are_there_once(memory, clock):
+    outbox = Outbox(memory, clock=clock)
+    event = OutboxEntry("0" * 26, clock())
+    await memory.create_entity(event.row())
+    memory.lose_answers = 1
+    made = await outbox.hand_out(event, ["a", "b"], clock())
+    assert [entry.subscription for entry in made] == ["a", "b"]
+    assert await outbox.due_deliveries() == list(made)
 
 
 async def test_a_slot_whose_answer_was_lost_is_the_writers(memory, clock):
