@@ -7,7 +7,7 @@ ANY_PYTHON = $$(for candidate in .venv/bin/python python3.13 python3 python; do 
 PYTHON = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run stop demo test chaos lint format requirements bench callback-key clean install
+.PHONY: help run stop demo test chaos lint lint-infra format connector requirements bench callback-key clean install
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | awk -F '|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -32,12 +32,18 @@ lint: install ## check style and types
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 
+lint-infra: install ## run a security scanner over infra/ (installs it into .venv-checkov)
+	@$(PYTHON) -m tests.infra.scan
+
 format: install ## put the code into the project's style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
 bench: install ## measure speed, memory and pacing against the usual ways (takes a quarter of an hour)
 	@$(PYTHON) -m bench
+
+connector: install ## write the connector and docs/openapi.html anew, after a change of the API
+	@$(PYTHON) -m infra.generate
 
 callback-key: install ## print the keys a receiver of callbacks checks them with (HOST=hooks.example.com)
 	@$(PYTHON) -m shared.delivery.callback_key "$(HOST)"

@@ -1,6 +1,5 @@
 """The asynchronous job API: submit, poll, read, list, cancel, purge; and the stored images of a job."""
 
-import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +22,7 @@ blueprint = func.Blueprint()
 @blueprint.route(route="api/jobs", methods=["POST"])
 @web.door
 async def submit_job(req: Request) -> Response:
+    web.query(req)
     caller, asked = web.caller(req), repeats.asked(req.headers)
     budget = datetime.now(UTC) + timedelta(seconds=settings().sync_budget_seconds)
     intake = await accept.intake()
@@ -39,12 +39,13 @@ async def submit_job(req: Request) -> Response:
     headers = web.REPLAYED if submitted.joined else {}
     if wait := preferences.wait_seconds(req.headers.getlist("prefer")):
         until = min(datetime.now(UTC) + timedelta(seconds=wait), budget)
-        job = await waiting.for_end(submitted.job, until, req.is_disconnected)
-        if job.ended:
-            applied = {"preference-applied": f"wait={wait}"}
-            with contextlib.suppress(DarkroomError):  # accepted all the same: an error would make its caller ask again
+        try:
+            job = await waiting.for_end(submitted.job, until, req.is_disconnected)
+            if job.ended:
                 document = await read.signed_document(job, token=submitted.token)
-                return JSONResponse(document, headers={**headers, **applied})
+                return JSONResponse(document, headers={**headers, "preference-applied": f"wait={wait}"})
+        except Exception as error:  # noqa: BLE001 - accepted all the same: an error would make its caller ask again
+            web.as_error("submit_job", error)
     return await _pending(submitted.job, submitted.token, accepted, headers)
 
 

@@ -11,7 +11,7 @@ from functions import web
 from functions.blob_reference import BlobReference
 from shared.errors import DarkroomError
 from shared.jobs.queue import parse_message
-from shared.jobs.uploads import folder_of
+from shared.jobs.uploads import blobs_of, folder_of
 from shared.pipeline import upload_links, uploads
 from shared.platform import telemetry
 
@@ -30,8 +30,12 @@ async def announce_upload(blob: BlobReference) -> None:
 @blueprint.queue_trigger(arg_name="message", queue_name="image-uploads", connection="STORAGE")
 @telemetry.without_words
 async def look_at_upload(message: func.QueueMessage) -> None:
-    """Make the job of a folder that is whole; a worker is not held for the model's call."""
-    if found := _folder(message):
+    """Make the job of a folder that is whole; a worker is not held for the model's call. Events that Event Grid puts
+    here itself, in a private network, are announced as the blob trigger does."""
+    if blobs := blobs_of(_json(message)):
+        for blob in blobs:
+            await uploads.announced(blob)
+    elif found := _folder(message):
         await uploads.look(*found)
 
 
@@ -39,7 +43,10 @@ async def look_at_upload(message: func.QueueMessage) -> None:
 @telemetry.without_words
 async def repeat_upload(message: func.QueueMessage) -> None:
     """Look later at a folder that could not be looked at five times."""
-    if found := _folder(message):
+    if blobs := blobs_of(_json(message)):
+        for blob in blobs:
+            await uploads.event_lost(blob)
+    elif found := _folder(message):
         await uploads.poisoned(*found)
 
 
@@ -56,6 +63,7 @@ async def repeat_announcement(message: func.QueueMessage) -> None:
 @blueprint.route(route="api/uploads", methods=["POST"])
 @web.door
 async def create_upload(req: Request) -> Response:
+    web.query(req)
     caller = web.caller(req)
     return JSONResponse(await upload_links.hand_out(caller, await web.json_body(req)), status_code=201)
 

@@ -61,6 +61,7 @@ CODES: dict[str, _Kind] = {
     "job_ended": _Kind(409, _INVALID),
     "job_not_ended": _Kind(409, _INVALID),
     "batch_ended": _Kind(409, _INVALID),
+    "too_many_subscriptions": _Kind(409, _INVALID),
     "purged": _Kind(410, _INVALID),
     "range_not_satisfiable": _Kind(416, _INVALID),
     "idempotency_key_reused": _Kind(422, _INVALID),

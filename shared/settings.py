@@ -58,6 +58,7 @@ class Settings:
     job_max_wait_hours: float = 24.0
     retry_unknown_outcome: str = "crash"
     c2pa_trust_anchors: str | None = None
+    token_prices: str | None = None
     result_link_minutes: int = 60
     event_prompts: bool = False
     readable_containers: frozenset[str] = frozenset()
@@ -109,6 +110,7 @@ def read(env: Mapping[str, str]) -> Settings:
         job_max_wait_hours=reader.number("JOB_MAX_WAIT_HOURS", 24, 0.001, 24 * 7),
         retry_unknown_outcome=reader.choice("RETRY_UNKNOWN_OUTCOME", "crash", ("never", "crash", "always")),
         c2pa_trust_anchors=env.get("C2PA_TRUST_ANCHORS") or None,
+        token_prices=reader.text("TOKEN_PRICES") or None,
         result_link_minutes=int(reader.number("RESULT_LINK_MINUTES", 60, 1, 10_080)),
         event_prompts=reader.flag("EVENT_PROMPTS"),
         readable_containers=frozenset(reader.listed("READABLE_CONTAINERS")),

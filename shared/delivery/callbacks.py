@@ -42,14 +42,20 @@ def payload(document: Mapping[str, Any]) -> bytes:
 
 
 def headers(signing_keys: Iterable[str], host: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
-    """The headers of `body` for a receiver at `host`. `message_id` holds no full stop: it delimits what is signed."""
+    """The headers of `body` for a receiver at `host`, with its keys derived from `signing_keys`."""
+    return signed([host_key(key, host) for key in signing_keys], message_id, at, body)
+
+
+def signed(keys: Iterable[str], message_id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The headers of `body` for a receiver that has `keys`. `message_id` holds no full stop: that delimits what is
+    signed."""
     timestamp = str(int(at.timestamp()))
-    signed = b".".join((message_id.encode("ascii"), timestamp.encode("ascii"), body))
+    content = b".".join((message_id.encode("ascii"), timestamp.encode("ascii"), body))
     return {
         "content-type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": " ".join(f"v1,{_signature(host_key(key, host), signed)}" for key in signing_keys),
+        "webhook-signature": " ".join(f"v1,{_signature(key, content)}" for key in keys),
     }
 
 
@@ -66,8 +72,8 @@ async def post(
     return await Outbound(allowed).post(url, body, headers(signing_keys, host, message_id, at, body))
 
 
-def _signature(key: str, signed: bytes) -> str:
-    return base64.b64encode(hmac.digest(_secret(key), signed, hashlib.sha256)).decode("ascii")
+def _signature(key: str, content: bytes) -> str:
+    return base64.b64encode(hmac.digest(_secret(key), content, hashlib.sha256)).decode("ascii")
 
 
 def _secret(key: str) -> bytes:

@@ -14,11 +14,11 @@ from shared.images.fields import one_of, wrong_type
 
 DALL_E_3 = "dall-e-3"
 
-_QUALITIES = {"hd": "high", "standard": "medium"}
-_SIZES = {"1792x1024": "1536x1024", "1024x1792": "1024x1536"}
+QUALITIES = {"hd": "high", "standard": "medium"}
+SIZES = {"1792x1024": "1536x1024", "1024x1792": "1024x1536"}
 # What OpenAI's reference says of the two: vivid leans towards hyper-real and dramatic images, natural makes more
 # natural, less hyper-real looking ones.
-_STYLES = {
+STYLES = {
     "vivid": "Make the image vivid: dramatic and hyper-real.",
     "natural": "Make the image natural: true to life rather than hyper-real.",
 }
@@ -35,21 +35,21 @@ def adapt(data: Mapping[str, Any], row: Capabilities) -> tuple[dict[str, Any], A
     adapted: list[Mapping[str, str]] = []
 
     quality = values.get("quality")
-    if isinstance(quality, str) and quality in _QUALITIES:
-        values["quality"] = _QUALITIES[quality]
+    if isinstance(quality, str) and quality in QUALITIES:
+        values["quality"] = QUALITIES[quality]
         adapted.append({"field": "quality", "from": quality, "to": values["quality"]})
 
     size = values.get("size")
-    if isinstance(size, str) and size in _SIZES and not row.allows_size(size):
-        values["size"] = _SIZES[size]
+    if isinstance(size, str) and size in SIZES and not row.allows_size(size):
+        values["size"] = SIZES[size]
         adapted.append({"field": "size", "from": size, "to": values["size"]})
 
     style = values.pop("style", None)
     if style is not None:
         if not isinstance(style, str):
             raise wrong_type("style", "a string", style)
-        one_of("style", style, _STYLES)
+        one_of("style", style, STYLES)
         if isinstance(values.get("prompt"), str) and values["prompt"].strip():
-            values["prompt"] = f"{values['prompt']}\n{_STYLES[style]}"
+            values["prompt"] = f"{values['prompt']}\n{STYLES[style]}"
         adapted.append({"field": "style", "from": style, "to": "a sentence of the prompt"})
     return values, tuple(adapted)

@@ -131,8 +131,13 @@ def known_models() -> tuple[str, ...]:
 
 def family(model: str) -> str | None:
     """The known model that `model` names, with or without the date of a version; None when it is not known."""
-    name = re.sub(r"-20\d\d-\d\d-\d\d$", "", model.strip().lower())
+    name = undated(model.strip().lower())
     return name if name in _ROWS else None
+
+
+def undated(name: str) -> str:
+    """The name of a model without the date of a version: `gpt-image-1` for `gpt-image-1-2025-04-15`."""
+    return re.sub(r"-20\d\d-\d\d-\d\d$", "", name)
 
 
 def problem(model: str) -> str | None:
@@ -140,8 +145,8 @@ def problem(model: str) -> str | None:
     if family(model) is not None:
         return None
     return (
-        f"The model '{shown(model)}' is not known here: requests for it are checked by the rules of gpt-image-1 and "
-        f"their cost is not known. Known models are {listed(_ROWS)}."
+        f"The model '{shown(model)}' is not known here: requests for it are checked by the rules of gpt-image-1. "
+        f"Known models are {listed(_ROWS)}."
     )
 
 

@@ -15,7 +15,7 @@ from shared.errors import DarkroomError
 
 _SHOWN_CHARS = 64
 # Whatever else Unicode calls a control character is a letter's own business (joiners, direction marks).
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -104,7 +104,7 @@ def text(param: str, value: Any, *, most: int) -> str:
     if not value.strip():
         raise invalid(param, f"Invalid '{param}': empty string. Expected at least 1 character that is not a space.")
     refuse_unencodable(param, value)
-    if _CONTROL.search(value):
+    if CONTROL.search(value):
         raise invalid(param, f"Invalid '{param}': it holds control characters other than tab and newline; remove them.")
     return value
 

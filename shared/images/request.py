@@ -38,8 +38,9 @@ from shared.images.unbuilt import refuse_unbuilt
 
 KINDS = ("generate", "edit")
 _IMAGE_FIELDS = ("images", "image")
-_MAX_NAME_CHARS = 128
-_MAX_USER_CHARS = 512
+MAX_NAME_CHARS = 128
+MAX_USER_CHARS = 512
+RESPONSE_FORMATS = ("b64_json", "url")
 _FIELDS = frozenset(
     (
         *("kind", "prompt", "model", "n", "size", "quality", "output_format", "output_compression", "background"),
@@ -190,7 +191,7 @@ def parse(
 def _deployment(given: Mapping[str, Any], fixed: str | None, deployments: Mapping[str, str]) -> tuple[str, Adapted]:
     if not deployments:
         raise DarkroomError("misconfigured", "No deployment is configured: set AZURE_OPENAI_ENDPOINT or DEPLOYMENTS.")
-    named = text("model", given["model"], most=_MAX_NAME_CHARS) if "model" in given else None
+    named = text("model", given["model"], most=MAX_NAME_CHARS) if "model" in given else None
     name = fixed or named or next(iter(deployments))
     if name in deployments:
         return name, ()
@@ -245,14 +246,14 @@ def _options(values: Mapping[str, Any], row: Capabilities) -> dict[str, Any]:
                 raise wrong_type(name, "a string", values[name])
             options[name] = values[name]
     if "response_format" in options:
-        one_of("response_format", options["response_format"], ("b64_json", "url"))
+        one_of("response_format", options["response_format"], RESPONSE_FORMATS)
     for name in ("n", "output_compression", "partial_images"):
         if name in values:
             options[name] = integer(name, values[name])
     if "stream" in values:
         options["stream"] = flag("stream", values["stream"])
     if "user" in values:
-        options["user"] = text("user", values["user"], most=_MAX_USER_CHARS)
+        options["user"] = text("user", values["user"], most=MAX_USER_CHARS)
     if "callback_url" in values:
         options["callback_url"] = check_url("callback_url", values["callback_url"])
     if "metadata" in values:

@@ -19,10 +19,10 @@ MAX_IMAGE_BYTES = 50 * 2**20
 """Bytes of one source image: "less than 50 MB" by the images API (Azure's dated specification says 25 MB; the service
 is left to say so, since a deployment's version is not known here)."""
 
-_MAX_BLOB_NAME_CHARS = (
+MAX_BLOB_NAME_CHARS = (
     1_024  # https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
 )
-_MAX_URL_CHARS = 8_192
+MAX_URL_CHARS = 8_192
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9](?:-?[a-z0-9])*")
 _DATA_URL = re.compile(r"data:(?P<type>[A-Za-z0-9.+/-]*)(?:;[A-Za-z0-9=.+_-]+)*?(?P<base64>;base64)?,", re.IGNORECASE)
 _BASE64_HEAD = re.compile(r"\s*[A-Za-z0-9+/][A-Za-z0-9+/=\s]*")
@@ -118,7 +118,7 @@ def sources_of(param: str, value: Any, most: int) -> tuple[Source, ...]:
 
 def check_blob_name(param: str, value: str) -> str:
     """`value` as `container/name` without any way out of its container. Which containers are open is not asked here."""
-    text(param, value, most=_MAX_BLOB_NAME_CHARS)
+    text(param, value, most=MAX_BLOB_NAME_CHARS)
     container, _, name = value.partition("/")
     if not _CONTAINER.fullmatch(container) or not name:
         raise invalid(param, f"Invalid '{param}': expected 'container/name'.")
@@ -133,7 +133,7 @@ def check_blob_name(param: str, value: str) -> str:
 
 def check_url(param: str, value: str) -> str:
     """`value` as an https URL without user information or fragment. Whether anybody goes there is not asked here."""
-    text(param, value, most=_MAX_URL_CHARS)
+    text(param, value, most=MAX_URL_CHARS)
     try:
         parts = urlsplit(value)
         fits = (

@@ -68,5 +68,24 @@ def input_image_tokens(model: str, width: int, height: int, *, high_fidelity: bo
 
 
 def text_tokens(prompt: str) -> int:
-    """A guess: the tokenizer is not published. Four bytes of UTF-8 to a token is near for English, high for others."""
-    return max(1, -(-len(prompt.encode()) // 4))
+    """A guess: the tokenizer is not published. Four bytes of UTF-8 to a token, and at least one to a word.
+
+    Measured against o200k_base, OpenAI's latest published tokenizer: 0.67 to 1.46 times the truth for short prose in
+    English, German, French, Spanish, Finnish, Polish, Turkish, Russian, Greek, Arabic, Hebrew, Thai, Chinese, Japanese
+    and Korean; 1.9 times for Hindi and Tamil, half of it for emoji, a third for Amharic.
+    """
+    words, size = text_token_bounds(prompt)
+    return max(words, -(-size // 4))
+
+
+def text_token_bounds(prompt: str) -> tuple[int, int]:
+    """The least and the most tokens of `prompt` with any tokenizer of the kind OpenAI publishes: none of their tokens
+    reaches over the end of a word, and none is shorter than a byte."""
+    return max(1, len(prompt.split())), max(1, len(prompt.encode()))
+
+
+def input_image_token_bounds(model: str, *, high_fidelity: bool = False) -> tuple[int, int] | None:
+    """The least and the most input tokens of a source whose size is not known: one tile, and four in a row."""
+    least = input_image_tokens(model, 1, 1, high_fidelity=high_fidelity)
+    most = input_image_tokens(model, _FIT_EDGE, _SHORT_EDGE, high_fidelity=high_fidelity)
+    return None if least is None or most is None else (least, most)

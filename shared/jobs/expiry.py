@@ -73,13 +73,17 @@ class Expiry:
         It stops at the first day on which a job began that still lives: whoever takes such a job over finds in the
         ledger whether its call was sent.
         """
-        found = await self._rows.get(_TIMERS, _CURSOR)
         day = (cutoff - reach).astimezone(UTC).date()
-        if found is not None:
-            day = max(day, datetime.strptime(found[0]["ledger_from"], _DAY).replace(tzinfo=UTC).date())
+        if (kept := await self.ledger_from()) is not None:
+            day = max(day, kept)
         while end_of(day) <= cutoff and not await self._lives_from_before(end_of(day)):
             yield day
             day += timedelta(days=1)
+
+    async def ledger_from(self) -> date | None:
+        """The first day that is kept: those before it were removed. None while no day was."""
+        found = await self._rows.get(_TIMERS, _CURSOR)
+        return None if found is None else datetime.strptime(found[0]["ledger_from"], _DAY).replace(tzinfo=UTC).date()
 
     async def remove_ledger_day(self, day: date) -> None:
         """The rows of `day`, then the cursor moves behind it."""

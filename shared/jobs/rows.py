@@ -81,7 +81,8 @@ def storage_unavailable(what: str) -> DarkroomError:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One operation of a transaction. A `replace` is held to `etag`; a `delete` only asks that the row is there."""
+    """One operation of a transaction. A `replace` is held to `etag`, and a `delete` where it has one; else a
+    `delete` only asks that the row is there."""
 
     kind: Literal["insert", "replace", "delete"]
     row: Row
@@ -266,10 +267,12 @@ def _operation(change: Change) -> tuple[str, dict[str, Any], dict[str, Any]]:
     from azure.core import MatchConditions
     from azure.data.tables import UpdateMode
 
+    condition = {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
     if change.kind == "replace":
-        condition = {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
         return "update", _stored(change.row), {"mode": UpdateMode.REPLACE, **condition}
-    return ("create" if change.kind == "insert" else "delete"), _stored(change.row), {}
+    if change.kind == "delete":
+        return "delete", _stored(change.row), condition if change.etag else {}
+    return "create", _stored(change.row), {}
 
 
 async def _ask[T](call: Callable[[], Awaitable[T]]) -> T:

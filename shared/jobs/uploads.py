@@ -7,12 +7,14 @@ Rows of table `jobs`, partition `uploads`: `f:<folder>` with `owner`. A folder's
 older than a time are a range, as jobs are: retention takes away the row and the blobs `uploads/<folder>/`.
 
 Messages of queue `image-uploads`: `{"folder": "...", "tries": n}`, `tries` counting how often it came back as poison.
+In a private network Event Grid, which cannot reach the app there, puts its own events into this queue.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from shared.jobs import queue as queues
 from shared.jobs.job import is_id
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 PARTITION = "uploads"
 NOBODYS = "upload"
 """The owner of jobs whose folder nobody asked for."""
+_PATH = "/uploads/"
+_SUBJECT = "/blobServices/default/containers/uploads/blobs/"
 
 
 class UploadOwners:
@@ -64,6 +68,24 @@ def folder_of(message: Mapping[str, Any]) -> tuple[str, int] | None:
     if not isinstance(folder, str) or not folder or not isinstance(tries, int):
         return None
     return folder, tries
+
+
+def blobs_of(event: Mapping[str, Any]) -> set[str]:
+    """What an Event Grid event (of its own schema) says was written in `uploads`, by name; nothing for another message.
+
+    The subject has the name as it is and `data.url` has it escaped
+    (https://learn.microsoft.com/azure/event-grid/event-schema-blob-storage). Where they do not agree, both are meant:
+    a folder that is not there is looked at for nothing, one that is passed over is lost.
+    """
+    if event.get("eventType") != "Microsoft.Storage.BlobCreated":
+        return set()
+    subject, data = event.get("subject"), event.get("data")
+    url = data.get("url") if isinstance(data, dict) else None
+    path = unquote(urlsplit(url).path) if isinstance(url, str) else ""
+    found = {path.removeprefix(_PATH)} if path.startswith(_PATH) else set()
+    if isinstance(subject, str) and subject.startswith(_SUBJECT):
+        found.add(subject.removeprefix(_SUBJECT))
+    return found
 
 
 def row_key(folder: str) -> str:

@@ -1,5 +1,5 @@
-"""What is told of an end: the event of a job, its callback, the event of a batch. Each is tried at once when the end is
-stored, and again from the outbox until it was taken.
+"""What is told of an end: the event of a job, its callback, its deliveries to subscriptions, the event of a batch. Each
+is tried at once when the end is stored, and again from the outbox until it was taken.
 
 Every kind has a sender in `_SENDERS`; this room knows when they are asked, and what follows when they fail.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.delivery import events
 from shared.errors import DarkroomError
@@ -18,7 +19,7 @@ from shared.jobs import batch as documents
 from shared.jobs.job import Job
 from shared.jobs.outbox import OutboxEntry, What
 from shared.jobs.outbox import UndeliverableError as UndeliverableError  # for the senders
-from shared.pipeline import callbacks, read
+from shared.pipeline import callbacks, deliveries, read
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform import clients
 from shared.platform.telemetry import log_unexpected
@@ -31,11 +32,14 @@ log = logging.getLogger("darkroom")
 
 FIRST_RETRY = timedelta(seconds=30)
 LONGEST_RETRY = timedelta(hours=1)
-_AT_ONCE = 10
-"""How many entries of a kind are sent at the same time: receivers that are slow to answer hold up neither each other
-nor any event."""
+_AT_ONCE = {What.EVENT: 10, What.BATCH: 10, What.CALLBACK: 100}
+"""How many entries of a kind are sent at the same time. Callbacks as many as a round has: one receiver may take 30 s,
+and no more than that must go by until the next round, with the events that are due by then."""
+_AT_A_RECEIVERS_LEISURE = (What.CALLBACK, What.DELIVERY)
+_ROUND_SECONDS = 30.0
+"""How long a round begins further deliveries to one subscription."""
 
-_first_tries: set[asyncio.Task[None]] = set()
+_first_tries: set[asyncio.Task[bool]] = set()
 
 
 type Sender = Callable[[Rooms, OutboxEntry], Awaitable[None]]
@@ -43,27 +47,31 @@ type Sender = Callable[[Rooms, OutboxEntry], Awaitable[None]]
 with it."""
 
 
-async def announce(room: Rooms, entry: OutboxEntry) -> None:
+async def announce(room: Rooms, entry: OutboxEntry) -> bool:
     """Send what `entry` is for and clear it. Where nobody took it the entry stays, due again at its time: the job ended
-    all the same, so nothing is raised."""
+    all the same, so nothing is raised. Whether it was taken."""
     from azure.core.exceptions import AzureError
 
     try:
         await _SENDERS[entry.what](room, entry)
         await room.outbox.sent(entry)
+        return True
     except UndeliverableError as error:
         log.warning("the %s of %s is given up: %s", entry.what, entry.job_id, error)
         await room.outbox.sent(entry)
     except (AzureError, DarkroomError) as error:
         code = error.code if isinstance(error, DarkroomError) else type(error).__name__
         log.warning("the %s of %s was not taken (%s); next try at %s", entry.what, entry.job_id, code, entry.due)
+    return False
 
 
 async def first_tries(room: Rooms, entries: tuple[OutboxEntry, ...]) -> None:
-    """Send what was just put into the outbox: events now, callbacks beside whatever comes next, since their receivers
-    may be slow."""
+    """Send what was just put into the outbox: events now, callbacks and deliveries beside whatever comes next, since
+    their receivers may be slow. Where too many of them are, the timer sends theirs: each holds a connection."""
     for entry in entries:
-        if entry.what is What.CALLBACK:
+        if entry.what in _AT_A_RECEIVERS_LEISURE and len(_first_tries) >= _AT_ONCE[What.CALLBACK]:
+            log.info("the %s of %s is left to the timer: many receivers are slow", entry.what, entry.job_id)
+        elif entry.what in _AT_A_RECEIVERS_LEISURE:
             task = asyncio.create_task(_send(room, entry))
             _first_tries.add(task)
             task.add_done_callback(_first_tries.discard)
@@ -72,30 +80,64 @@ async def first_tries(room: Rooms, entries: tuple[OutboxEntry, ...]) -> None:
 
 
 async def send_due() -> int:
-    """Send what the outbox holds and is due; how many entries were looked at."""
+    """Send what the outbox holds and is due but deliveries; how many entries were looked at."""
     room = await rooms()
     entries = await room.outbox.due()
-    turns = {what: asyncio.Semaphore(_AT_ONCE) for what in What}
+    turns = {what: asyncio.Semaphore(number) for what, number in _AT_ONCE.items()}
 
     async def again(entry: OutboxEntry) -> None:
         async with turns[entry.what]:
-            # Put off before it is sent: of several timers one gets it.
-            pause = min(FIRST_RETRY * 2 ** min(entry.tries, 10), LONGEST_RETRY)
-            taken = await room.outbox.postpone(entry, datetime.now(UTC) + pause)
-            if taken is not None:
+            if taken := await _taken(room, entry, FIRST_RETRY):
                 await _send(room, taken)
 
-    done = await asyncio.gather(*map(again, entries), return_exceptions=True)
-    if failed := [one for one in done if isinstance(one, BaseException)]:
-        raise failed[0]
+    await _all([again(entry) for entry in entries])
     return len(entries)
 
 
-async def _send(room: Rooms, entry: OutboxEntry) -> None:
+async def deliver_due() -> int:
+    """Send the deliveries that are due, those to one subscription one after the other; how many were looked at.
+
+    A receiver that does not take one is asked for no more in this round: its other deliveries are put off as they are,
+    so that they keep nobody else's from being looked at.
+    """
+    room = await rooms()
+    entries = await room.outbox.due_deliveries()
+    ends = asyncio.get_running_loop().time() + _ROUND_SECONDS
+    by_subscription: defaultdict[str, list[OutboxEntry]] = defaultdict(list)
+    for entry in entries:
+        by_subscription[entry.subscription].append(entry)
+
+    async def to_one(some: list[OutboxEntry]) -> None:
+        takes = True
+        for entry in some:
+            taken = await _taken(room, entry, deliveries.FIRST_RETRY)
+            if taken is not None and takes:
+                takes = await _send(room, taken) and asyncio.get_running_loop().time() < ends
+
+    await _all([to_one(some) for some in by_subscription.values()])
+    return len(entries)
+
+
+async def _taken(room: Rooms, entry: OutboxEntry, first_retry: timedelta) -> OutboxEntry | None:
+    """`entry`, put off before it is sent: of several timers one gets it."""
+    pause = min(first_retry * 2 ** min(entry.tries, 10), LONGEST_RETRY)
+    return await room.outbox.postpone(entry, datetime.now(UTC) + pause)
+
+
+async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
+    """Do all of `work`, then raise the first of its failures."""
+    done = await asyncio.gather(*work, return_exceptions=True)
+    if failed := [one for one in done if isinstance(one, BaseException)]:
+        raise failed[0]
+
+
+async def _send(room: Rooms, entry: OutboxEntry) -> bool:
+    """Whether somebody took it."""
     try:
-        await announce(room, entry)
+        return await announce(room, entry)
     except Exception as error:  # noqa: BLE001 - one bad entry must not keep the others back; its time comes again
         log_unexpected(f"the {entry.what} of {entry.job_id}", error)
+        return False
 
 
 async def the_job(room: Rooms, entry: OutboxEntry) -> Job:
@@ -108,6 +150,7 @@ async def the_job(room: Rooms, entry: OutboxEntry) -> Job:
 
 async def _publish(room: Rooms, entry: OutboxEntry) -> None:
     job = await the_job(room, entry)
+    await first_tries(room, await deliveries.hand_out(room, entry, job))
     current = settings()
     event = events.completion(
         await read.document(room, job),
@@ -141,4 +184,13 @@ async def _call_back(room: Rooms, entry: OutboxEntry) -> None:
     await callbacks.call_back(room, await the_job(room, entry))
 
 
-_SENDERS: dict[What, Sender] = {What.EVENT: _publish, What.CALLBACK: _call_back, What.BATCH: _publish_batch}
+async def _deliver(room: Rooms, entry: OutboxEntry) -> None:
+    await deliveries.deliver(room, entry, await the_job(room, entry))
+
+
+_SENDERS: dict[What, Sender] = {
+    What.EVENT: _publish,
+    What.CALLBACK: _call_back,
+    What.BATCH: _publish_batch,
+    What.DELIVERY: _deliver,
+}

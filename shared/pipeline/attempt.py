@@ -90,7 +90,14 @@ class Attempt:
         try:
             await self.room.ledger.start(self.lease.job, model=self.deployment.model, facts=facts)
         except BaseException:
-            await self.lease.uncount_call()  # nothing was sent
+            # Nothing was sent; but the row may have been written, and only its answer lost.
+            during = self.lease.job
+            try:
+                await self._patiently(
+                    lambda: self.room.ledger.settle(during, Outcome.VOID, error_code="storage_unavailable")
+                )
+            finally:
+                await self.lease.uncount_call()
             raise
 
     async def _call(self, writer: ResultWriter) -> Answer:
@@ -171,7 +178,7 @@ class Attempt:
                 lambda: self.room.ledger.settle(
                     job,
                     verdicts.outcome(step, error),
-                    possibly_billed=unknown.amount if unknown else None,
+                    possibly_billed=unknown,
                     error_code=error.code,
                 )
             )
@@ -210,12 +217,12 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
 
 async def settle_billed(room: Rooms, job: Job, result: dict[str, Any], *, error_code: str | None = None) -> None:
     """Write into the ledger that the call behind `result` was answered, and what it cost."""
-    amount = result["cost"]["amount"]
+    cost = result["cost"]
     await room.ledger.settle(
         job,
         Outcome.BILLED,
         usage=result["usage"],
-        amount=None if amount is None else Decimal(amount),
+        cost=None if cost["amount"] is None else Cost(Decimal(cost["amount"]), cost["currency"]),
         images=len(result["images"]),
         request_id=result["request_id"],
         error_code=error_code,

@@ -183,11 +183,11 @@ def _check(body: Body) -> Checked:
         else:
             lines.append(json.dumps(data, separators=(",", ":")).encode("ascii"))
     if wrong:
-        raise _refusal(wrong, body.lines)
+        raise refusal(wrong, body.lines)
     return Checked(lines, body.metadata, digest.hexdigest())
 
 
-def _refusal(wrong: Sequence[tuple[int, DarkroomError]], lines: Sequence[int]) -> DarkroomError:
+def refusal(wrong: Sequence[tuple[int, DarkroomError]], lines: Sequence[int]) -> DarkroomError:
     """The first of `wrong`, saying where it is, and where the others are."""
     (index, first), *others = wrong
     line = f"line {lines[index]}, " if lines else ""

@@ -35,7 +35,7 @@ async def call_back(room: Rooms, job: Job) -> None:
     if url is None:
         raise UndeliverableError("the job's request names no callback")
     try:
-        status = await _post(url, await _document(room, job, accepted))
+        status = await _post(url, await document(room, job, accepted))
         reason = f"is answered with status {status}"
     except OutboundError as error:
         status, reason = 0, str(error)
@@ -60,10 +60,11 @@ async def _request(room: Rooms, job: Job) -> AcceptedRequest:
         raise
 
 
-async def _document(room: Rooms, job: Job, accepted: AcceptedRequest) -> dict[str, Any]:
-    document = events.public(await read.document(room, job, accepted), settings().event_prompts)
-    document["images"] = [{**image, "url": await room.links.sign(image["blob"])} for image in document["images"]]
-    return document
+async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = None) -> dict[str, Any]:
+    """The job document as receivers get it: without the prompt unless events have it, with links that work."""
+    data = events.public(await read.document(room, job, accepted), settings().event_prompts)
+    data["images"] = [{**image, "url": await room.links.sign(image["blob"])} for image in data["images"]]
+    return data
 
 
 async def _post(url: str, document: dict[str, Any]) -> int:

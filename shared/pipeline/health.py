@@ -14,8 +14,10 @@ import pybase64
 
 from shared.delivery import provenance
 from shared.errors import DarkroomError
+from shared.images import lifecycle
 from shared.images.capabilities import problem
 from shared.jobs.document import timestamp
+from shared.pipeline import prices
 from shared.pipeline.rooms import rooms
 from shared.platform import clients, identity
 from shared.settings import settings
@@ -38,7 +40,7 @@ async def details() -> dict[str, Any]:
     current = settings()
     found = [problem(entry.model) for entry in current.deployments]
     found += [provenance.trust_anchors_problem(current.c2pa_trust_anchors)]
-    problems = [*current.problems, *filter(None, found)]
+    problems = [*current.problems, *filter(None, found), *prices.problems()]
     dependencies = await _dependencies()
     deployments = await _deployments()
     waiting = await _events_waiting_since()
@@ -108,6 +110,7 @@ async def _deployments() -> list[dict[str, Any]]:
     shown = []
     for entry in current.deployments:
         state = states.get(entry.name)
+        retires = lifecycle.retires_on(entry.model)
         shown.append(
             {
                 "name": entry.name,
@@ -118,6 +121,7 @@ async def _deployments() -> list[dict[str, Any]]:
                 "next_turn_at": timestamp(state.next_at) if state else None,
                 "blocked_until": timestamp(state.blocked_until) if state else None,
                 "out": state.out_reason if state else None,
+                "model_retires_on": retires.isoformat() if retires else None,
             }
         )
     return shown

@@ -27,7 +27,7 @@ from shared.pipeline.rooms import rooms
 
 JOINED_WITHIN = timedelta(minutes=15)
 """How long after its first try a request without a key is still taken for a repeat."""
-_MAX_KEY_CHARS = 256
+MAX_KEY_CHARS = 256
 _QUOTED = re.compile(r'"((?:[^"\\]|\\["\\])*)"')
 _COUNT = re.compile(r"[0-9]{1,9}", re.ASCII)
 
@@ -76,10 +76,10 @@ def _key(header: str) -> str:
     text = header.strip()
     if quoted := _QUOTED.fullmatch(text):
         text = re.sub(r"\\(.)", r"\1", quoted[1])
-    if not (0 < len(text) <= _MAX_KEY_CHARS and text.isascii() and text.isprintable()):
+    if not (0 < len(text) <= MAX_KEY_CHARS and text.isascii() and text.isprintable()):
         raise DarkroomError(
             "invalid_value",
-            f"Invalid 'Idempotency-Key': expected 1 to {_MAX_KEY_CHARS} printable ASCII characters, such as a UUID.",
+            f"Invalid 'Idempotency-Key': expected 1 to {MAX_KEY_CHARS} printable ASCII characters, such as a UUID.",
             param="Idempotency-Key",
         )
     return text

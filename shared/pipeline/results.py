@@ -12,13 +12,14 @@ from typing import Any
 from urllib.parse import quote
 
 from shared.delivery.results import ResultTarget, StoredImage, write_sidecar
-from shared.images import pricing
+from shared.images import estimates, pricing
 from shared.images.metadata import encode_metadata
 from shared.images.pricing import Cost
 from shared.jobs.document import timestamp
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 from shared.model.client import Answer
+from shared.pipeline import prices
 from shared.pipeline.rooms import Rooms
 
 
@@ -34,7 +35,8 @@ def target(accepted: AcceptedRequest, model: str, job_id: str, created_at: datet
 def possibly_billed(accepted: AcceptedRequest, model: str) -> Cost | None:
     """What a call of unknown outcome may have cost: the estimate for the whole request."""
     sizes = [(image.width, image.height) for image in accepted.images]
-    return pricing.cost(pricing.estimate(accepted.request, model, sizes), model)
+    usage = estimates.tokens_of(accepted.request, model, sizes).usage()
+    return pricing.cost(usage, model, prices.current())
 
 
 def document(
@@ -47,8 +49,9 @@ def document(
     """
     body = answer.body if answer else {}
     items = _items(body)
-    cost = pricing.cost(body.get("usage"), model)
-    maybe = Cost(unknown_so_far(job, unknown))
+    table = prices.current()
+    cost = pricing.cost(body.get("usage"), model, table)
+    maybe = Cost(unknown_so_far(job, unknown), table.currency)
     return {
         "call": job.calls,
         "model": model,

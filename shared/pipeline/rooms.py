@@ -18,6 +18,7 @@ from shared.jobs.outbox import Outbox
 from shared.jobs.pacing import Pacer
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
+from shared.jobs.subscriptions import SubscriptionStore
 from shared.jobs.upload_folder import UploadFolder
 from shared.jobs.uploads import UploadOwners, UploadQueue
 from shared.platform import clients
@@ -41,6 +42,7 @@ class Rooms:
     links: ResultLinks
     upload_owners: UploadOwners
     upload_queue: UploadQueue
+    subscriptions: SubscriptionStore
 
     def files(self, job_id: str) -> JobFiles:
         return JobFiles(clients.blobs(), job_id)
@@ -77,4 +79,5 @@ def _open() -> Rooms:
         links=ResultLinks(clients.blobs(), current.result_link_minutes),
         upload_owners=UploadOwners(jobs),
         upload_queue=UploadQueue(clients.queues().get_queue_client("image-uploads")),
+        subscriptions=SubscriptionStore(jobs),
     )

@@ -74,7 +74,7 @@ async def _end_as_decided(
     known = await room.ledger.settle(
         previous,
         Outcome.UNKNOWN if is_unknown else Outcome.REFUSED,
-        possibly_billed=unknown.amount if unknown else None,
+        possibly_billed=unknown,
         error_code=error.code,
     )
     if result is None or result["call"] != previous.calls:
@@ -91,9 +91,7 @@ async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
 
 async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest) -> None:
     unknown = results.possibly_billed(accepted, _model_of(previous))
-    known = await room.ledger.settle(
-        previous, Outcome.UNKNOWN, possibly_billed=unknown.amount if unknown else None, error_code="runner_died"
-    )
+    known = await room.ledger.settle(previous, Outcome.UNKNOWN, possibly_billed=unknown, error_code="runner_died")
     may_repeat = verdicts.may_repeat_after_crash(previous.attempts, settings().retry_unknown_outcome)
     if previous.door is not Door.HTTP and known is not Outcome.BILLED and may_repeat:
         so_far = str(results.unknown_so_far(previous, unknown))

@@ -22,8 +22,8 @@ from shared.platform.principals import Caller
 LINKS_LAST = timedelta(minutes=15)
 MAX_FILES = 18
 """16 images, a mask and a request."""
-_MAX_NAME_CHARS = 128
-_CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+MAX_NAME_CHARS = 128
+CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 _NEVER_IN_A_NAME = re.compile(r'[/\\%?#*:|<>"\x00-\x1f\x7f-\x9f]')
 
 
@@ -53,7 +53,7 @@ async def hand_out(caller: Caller, data: Any) -> dict[str, Any]:
 
 
 def content_type(name: str) -> str:
-    return "application/json" if name == REQUEST else _CONTENT_TYPES[_extension(name)]
+    return "application/json" if name == REQUEST else CONTENT_TYPES[_extension(name)]
 
 
 def _names(data: Any) -> list[str]:
@@ -77,13 +77,13 @@ def _names(data: Any) -> list[str]:
 
 
 def _name(param: str, value: Any) -> str:
-    name = text(param, value, most=_MAX_NAME_CHARS)
+    name = text(param, value, most=MAX_NAME_CHARS)
     plain = not _NEVER_IN_A_NAME.search(name) and not name.startswith(".") and name == name.strip()
-    if not plain or (name != REQUEST and _extension(name) not in _CONTENT_TYPES):
+    if not plain or (name != REQUEST and _extension(name) not in CONTENT_TYPES):
         raise invalid(
             param,
             f"Invalid '{param}': expected {REQUEST}, or a plain file name that ends in "
-            f"{', '.join('.' + extension for extension in _CONTENT_TYPES)}.",
+            f"{', '.join('.' + extension for extension in CONTENT_TYPES)}.",
         )
     return name
 

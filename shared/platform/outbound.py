@@ -61,6 +61,17 @@ class Outbound:
         async with self._exchange("POST", url, headers, body) as (response, _):
             return response.status
 
+    async def check(self, url: str) -> None:
+        """Raises `OutboundError` when nothing would be sent to `url` as its host is known now. Connects to nobody."""
+        destination = self.allowed.destination(url)
+        try:
+            async with asyncio.timeout(self.seconds):
+                addresses = await look_up(destination.host, destination.port)
+        except (TimeoutError, OSError):
+            raise OutboundError("leads to a host that is not known") from None
+        for address in addresses:
+            self.allowed.check_address(address)
+
     @asynccontextmanager
     async def _exchange(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes | None = None

@@ -61,10 +61,10 @@ def levels(found: dict[str, Any]) -> dict[str, str]:
     return {name: bindings[0]["authLevel"] for name, bindings in found["functions"].items() if "route" in bindings[0]}
 
 
-def test_keys_guard_every_route_but_health_and_poll(indexed: dict[str, Any]) -> None:
+def test_keys_guard_every_route_but_health_openapi_and_poll(indexed: dict[str, Any]) -> None:
     open_routes = {name for name, level in levels(indexed).items() if level == "ANONYMOUS"}
 
-    assert open_routes == {"get_health", "poll_job"}
+    assert open_routes == {"get_health", "get_openapi", "poll_job"}
 
 
 def test_easy_auth_takes_the_guard_where_the_level_is_anonymous() -> None:

@@ -23,7 +23,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "shared.jobs": _GROUND,
     "shared.delivery": _GROUND,
     "shared.pipeline": _GROUND | _ROOMS,
-    "functions": _GROUND | _ROOMS | {"shared.pipeline"},
+    "shared.api": _GROUND | _ROOMS | {"shared.pipeline"},
+    "functions": _GROUND | _ROOMS | {"shared.pipeline", "shared.api"},
     "function_app": frozenset({"functions", "shared.platform"}),
     "local": frozenset(),
 }

@@ -21,11 +21,12 @@ from functions import jobs
 from local.certificates import Certificates
 from shared.delivery import callbacks
 from shared.errors import DarkroomError
-from shared.jobs.outbox import Outbox, UndeliverableError
-from shared.pipeline import announce, messages
+from shared.jobs.outbox import UndeliverableError
 from shared.pipeline import callbacks as pipeline_callbacks
+from shared.pipeline import messages
 from shared.pipeline.rooms import rooms
-from shared.platform import clients, outbound
+from shared.platform import outbound
+from tests.support.announcing import first_tries, next_round
 from tests.support.app_in_process import App, deployment
 from tests.support.doors import call
 from tests.support.receiver import Receiver, answer, receiving
@@ -48,19 +49,6 @@ def hooked(app: App, configure: Configure) -> App:
     """The app, configured to call back."""
     configure([deployment(app.model.url)], **SETTINGS)
     return app
-
-
-async def first_tries() -> None:
-    """Until nothing is being sent any more."""
-    await eventually(lambda: not announce._first_tries, what="the end of the first try")
-
-
-async def next_round(later: timedelta = timedelta(hours=2)) -> None:
-    """What the timer does when all that waits in the outbox has become due."""
-    present = await rooms()
-    outbox = Outbox(clients.tables().get_table_client("jobs"), clock=lambda: datetime.now(UTC) + later)
-    clients._kept["rooms"] = dataclasses.replace(present, outbox=outbox)
-    await announce.send_due()
 
 
 def waiting(app: App) -> list[dict[str, Any]]:

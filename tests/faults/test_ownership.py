@@ -1,4 +1,5 @@
-"""Who may do what, on every route the app has: a principal's jobs, images and batches are there for nobody else.
+"""Who may do what, on every route the app has: a principal's jobs, images, batches and subscriptions are there for
+nobody else.
 
 The routes are the app's own, so that one nobody thought of here fails: say in the tables below whose it is.
 """
@@ -21,17 +22,22 @@ from shared.jobs.rows import utc_now
 from shared.pipeline import accept, read
 from shared.platform.principals import ADMIN_ROLE, Caller
 from shared.settings import settings
+from tests.support import subscribing
 from tests.support.app_in_process import App
 from tests.support.doors import call
 
-OPEN = {"get_health", "poll_job"}
+OPEN = {"get_health", "get_openapi", "poll_job"}
 """Anonymous: says nothing of anyone, or is opened by a token of its own."""
 OF_A_JOB = {"get_job": "id", "cancel_job": "id", "get_image": "job", "get_provenance": "job"}
 """Routes that name a job, by the part of the path that does."""
 OF_A_BATCH = {"get_batch": "id", "cancel_batch": "id"}
+OF_A_SUBSCRIPTION = {"get_subscription": 404, "unsubscribe": 204}
+"""By what another's gets, as one that was never there."""
+NAMING = OF_A_JOB.keys() | OF_A_BATCH.keys() | OF_A_SUBSCRIPTION.keys()
 OF_THE_CALLER = {
     *("image_generations", "image_edits", "image_generations_v1", "image_edits_v1"),
-    *("submit_job", "submit_batch", "create_upload", "list_jobs", "get_health_details"),
+    *("submit_job", "submit_batch", "create_upload", "list_jobs", "estimate_cost", "get_usage", "get_health_details"),
+    *("subscribe", "list_subscriptions"),
 }
 """Routes that make something of the caller's own, or show what it may see."""
 
@@ -113,13 +119,13 @@ def params_of(route: Route, job_id: str) -> dict[str, str]:
 
 
 def test_every_route_is_known_here() -> None:
-    assert {route.name for route in routes()} == OPEN | OF_A_JOB.keys() | OF_A_BATCH.keys() | OF_THE_CALLER
+    assert {route.name for route in routes()} == OPEN | NAMING | OF_THE_CALLER
 
 
 def test_a_route_that_names_something_is_among_those_that_check_whose_it_is() -> None:
     naming = {route.name for route in GUARDED if "{" in route.path and "{deployment}" not in route.path}
 
-    assert naming == OF_A_JOB.keys() | OF_A_BATCH.keys()
+    assert naming == NAMING
 
 
 async def test_nobody_gets_in_without_a_principal() -> None:
@@ -236,6 +242,59 @@ async def test_anothers_batch_is_not_there_and_ones_own_and_an_admins_is(app: Ap
         assert (await ask(lists, principal("alice"), query={"batch": batch}))[0] == 200
 
 
+SUBSCRIBE = {"url": "https://127.0.0.1/hook", "statuses": ["failed"]}
+
+
+@pytest.fixture
+async def subscription(app: App, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A subscription of alice's."""
+    for name, value in subscribing.SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    settings.cache_clear()
+    return str((await subscribing.subscribe(headers=principal("alice"), **SUBSCRIBE))["id"])
+
+
+@pytest.mark.parametrize("name", sorted(OF_A_SUBSCRIPTION))
+async def test_anothers_subscription_is_not_there_and_stays(subscription: str, name: str) -> None:
+    route = next(route for route in routes() if route.name == name)
+    for headers in (principal("bob"), principal("Alice"), principal("key"), principal("bob", "Darkroom.Reader")):
+        unknown = await ask(route, headers, {"id": new_id(utc_now())})
+        assert unknown[0] == OF_A_SUBSCRIPTION[name]
+        assert await ask(route, headers, {"id": subscription}) == unknown
+        assert await subscribing.listed(headers) == []
+
+    for headers in (principal("alice"), ADMIN):
+        assert [one["id"] for one in await subscribing.listed(headers)] == [subscription]
+        assert (await subscribing.read(subscription, headers)).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [principal("alice"), ADMIN])
+async def test_the_owner_and_an_admin_end_a_subscription(subscription: str, headers: Mapping[str, str]) -> None:
+    assert (await subscribing.end(subscription, headers)).status_code == 204
+    assert await subscribing.listed(ADMIN) == []
+
+
+async def test_a_receiver_that_another_subscribes_too_is_not_taken_from_its_owner(subscription: str) -> None:
+    await subscribing.subscribe(headers=principal("bob"), **SUBSCRIBE)
+    await subscribing.subscribe(headers=ADMIN, **SUBSCRIBE)
+
+    shown = [(one["owner"], one["jobs"]) for one in await subscribing.listed(ADMIN)]
+    assert shown == [("root", "all"), ("bob", "own"), ("alice", "own")]
+
+
+async def test_one_principal_has_at_most_so_many_subscriptions(
+    subscription: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.pipeline.subscriptions.MOST_OF_A_CALLER", 2)
+
+    async def status(headers: Mapping[str, str], number: int) -> int:
+        return (await subscribing.ask({"url": f"https://127.0.0.1/{number}"}, headers)).status_code
+
+    assert [await status(principal("alice"), number) for number in range(3)] == [201, 409, 409]
+    assert [await status(principal("bob"), number) for number in range(3)] == [201, 201, 409]
+    assert [await status(ADMIN, number) for number in range(3)] == [201, 201, 201]
+
+
 async def test_a_blob_of_anothers_job_is_no_source(app: App) -> None:
     job = await app.document(await job_of(app, "alice"))
     submit = next(route for route in routes() if route.name == "submit_job")
@@ -252,7 +311,7 @@ async def test_a_blob_of_anothers_job_is_no_source(app: App) -> None:
 
 @pytest.mark.parametrize(
     "route",
-    [r for r in routes() if r.name in OF_A_JOB or r.name in OF_A_BATCH or r.name == "poll_job"],
+    [r for r in routes() if r.name in NAMING or r.name == "poll_job"],
     ids=lambda r: f"{r.method}-{r.name}",
 )
 async def test_an_id_that_is_none_finds_nothing_and_breaks_nothing(app: App, route: Route) -> None:

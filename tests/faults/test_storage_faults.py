@@ -16,6 +16,7 @@ from functions import images, jobs
 from shared.errors import DarkroomError
 from shared.jobs.files import JobFiles
 from shared.jobs.job import Job
+from shared.jobs.ledger import Ledger
 from shared.jobs.queue import JobQueue
 from shared.jobs.store import JobStore
 from shared.pipeline import accept, read, recover
@@ -67,6 +68,26 @@ async def test_a_row_written_without_its_answer_still_has_its_request(
         answer = await call(jobs.submit_job, BODY, headers=JSON)
     assert answer.status_code == 503
     assert (await app.deliver(written[0])).status == "succeeded"
+
+
+async def test_a_call_that_was_not_made_for_want_of_the_ledger_is_written_down_as_void(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Ledger.start
+
+    async def start_and_lose_the_answer(self: Ledger, job: Job, **facts: Any) -> None:
+        await start(self, job, **facts)
+        raise DarkroomError("storage_unavailable", "The answer was lost.")
+
+    job_id = await app.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "start", start_and_lose_the_answer)
+        with pytest.raises(DarkroomError, match="answer was lost"):
+            await app.deliver(job_id)
+    assert (app.storage.outcomes(job_id), app.model.calls()) == (["void"], [])
+    await app.put_clock_forward(TAKE_OVER_SECONDS)
+    assert (await app.deliver(job_id)).status == "succeeded"
+    assert app.storage.outcomes(job_id) == ["void", "billed"]
 
 
 async def test_nothing_of_a_refused_request_stays(app: App) -> None:

@@ -116,7 +116,7 @@ async def test_no_query_of_a_job_from_its_submit_to_its_purge_is_a_scan(app: App
         assert answer.status_code == 200
 
     recorder.check()
-    assert len(recorder.queries) == 1, "only the list is a query: all else knows its row"
+    assert len(recorder.queries) == 2, "the list, and the subscriptions at the end: all else knows its row"
 
 
 async def test_no_query_of_a_timer_is_a_scan(

@@ -94,6 +94,57 @@ async def test_an_event_that_the_platform_gave_up_is_announced_again_after_minut
     assert announced == [("order 1017", 300.0, 0)]
 
 
+def event(name: str, url: str, kind: str = "Microsoft.Storage.BlobCreated") -> dict[str, Any]:
+    """As Event Grid puts it into a queue (learn.microsoft.com/azure/event-grid/event-schema-blob-storage)."""
+    return {
+        "topic": "/subscriptions/1/resourceGroups/g/providers/Microsoft.Storage/storageAccounts/a",
+        "subject": f"/blobServices/default/containers/{name}",
+        "eventType": kind,
+        "id": "831e1650-001e-001b-66ab-eeb76e069631",
+        "data": {"api": "PutBlob", "contentType": "image/png", "blobType": "BlockBlob", "url": url},
+        "dataVersion": "",
+        "metadataVersion": "1",
+        "eventTime": "2026-11-22T10:00:00.1234567Z",
+    }
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize("function", [door.look_at_upload, door.repeat_upload])
+async def test_an_event_that_event_grid_puts_into_the_queue_has_its_folder_looked_at(
+    app: App, announced: Announced, function: Any, encoded: bool
+) -> None:
+    url = "https://a.blob.core.windows.net/uploads/order%201017/gr%C3%B6%C3%9Fe.png"
+    await call(function, event("uploads/blobs/order 1017/größe.png", url), encoded=encoded)
+
+    assert [folder for folder, _, _ in announced] == ["order 1017"]
+    assert app.storage.blobs("uploads") == []
+
+
+async def test_an_event_whose_name_can_be_read_in_two_ways_has_both_folders_looked_at(announced: Announced) -> None:
+    url = "https://a.blob.core.windows.net/uploads/order%201017/a.png"
+    await call(door.look_at_upload, event("uploads/blobs/order%201017/a.png", url))
+
+    assert sorted(folder for folder, _, _ in announced) == ["order 1017", "order%201017"]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        event("uploads/blobs/order/error.json", "https://a.blob.core.windows.net/uploads/order/error.json"),
+        event("results/blobs/order/a.png", "https://a.blob.core.windows.net/results/order/a.png"),
+        event("uploads/blobs/order/a.png", "https://a.b/uploads/order/a.png", "Microsoft.Storage.BlobDeleted"),
+        {**event("", ""), "subject": None, "data": None},
+        {**event("", ""), "subject": 7, "data": {"url": 7}},
+    ],
+)
+async def test_events_of_our_own_notes_and_of_other_things_are_passed_over(
+    announced: Announced, message: dict[str, Any]
+) -> None:
+    await call(door.look_at_upload, message)
+
+    assert announced == []
+
+
 async def test_a_folder_that_could_not_be_looked_at_is_tried_ever_later_and_for_a_day(announced: Announced) -> None:
     await call(door.repeat_upload, {"folder": "order 1017"})
     while announced[-1][2] <= 30:

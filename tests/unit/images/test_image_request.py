@@ -372,7 +372,7 @@ def test_a_wrong_value_is_laid_at_the_door_of_its_own_field(name: str, value: An
 
 
 def test_reading_requests_and_headers_loads_no_imaging_or_modelling_library():
-    rooms = ["request", "form", "sources", "metadata", "capabilities", "pixels", "masks", "pricing"]
+    rooms = ["request", "form", "sources", "metadata", "capabilities", "pixels", "masks", "pricing", "estimates"]
     imports = ", ".join(f"shared.images.{room}" for room in rooms)
     code = f"import sys, {imports}; print([name for name in ('PIL', 'pydantic', 'pybase64') if name in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

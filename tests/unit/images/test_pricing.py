@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -11,12 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.images.capabilities import known_models
-from shared.images.pricing import RATES, Cost, cost, estimate
-from shared.images.request import ImageRequest
-from shared.images.sources import Source
+from shared.images.prices import published
+from shared.images.pricing import Cost, cost
 from shared.images.tokens import input_image_tokens, output_tokens
 
-REQUEST = ImageRequest("generate", "a heron in the reeds", "main")
+PRICES = published()
 
 
 def usage_of(output: int, text: int = 0, image: int = 0) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def usage_of(output: int, text: int = 0, image: int = 0) -> dict[str, Any]:
 
 
 def amount(usage: dict[str, Any] | None, model: str = "gpt-image-1") -> Decimal:
-    priced = cost(usage, model)
+    priced = cost(usage, model, PRICES)
     assert priced is not None
     assert priced.currency == "USD"
     return priced.amount
@@ -133,17 +131,16 @@ def test_input_without_a_breakdown_is_priced_as_image():
     ],
 )
 def test_a_usage_that_says_nothing_has_no_cost(usage: Any):
-    assert cost(usage, "gpt-image-1") is None
+    assert cost(usage, "gpt-image-1", PRICES) is None
 
 
 def test_an_unknown_model_has_no_cost_rather_than_none_at_all():
-    assert cost(usage_of(1_000), "picture-9") is None
-    assert estimate(REQUEST, "picture-9") is None
+    assert cost(usage_of(1_000), "picture-9", PRICES) is None
 
 
 def test_every_known_model_has_rates():
-    assert set(RATES) == set(known_models())
-    assert cost(usage_of(10), "gpt-image-1-2025-04-15") == cost(usage_of(10), "gpt-image-1")
+    assert set(PRICES.models) == set(known_models())
+    assert cost(usage_of(10), "gpt-image-1-2025-04-15", PRICES) == cost(usage_of(10), "gpt-image-1", PRICES)
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7), st.sampled_from(known_models()))
@@ -165,7 +162,7 @@ USAGE_NAMES = st.sampled_from(["input_tokens", "output_tokens", "input_tokens_de
 
 @given(st.dictionaries(USAGE_NAMES, USAGE_VALUES))
 def test_any_usage_is_priced_or_not_known(usage: dict[str, Any]):
-    priced = cost(usage, "gpt-image-1")
+    priced = cost(usage, "gpt-image-1", PRICES)
     assert priced is None or priced.amount >= 0
 
 
@@ -174,40 +171,4 @@ def test_any_usage_is_priced_or_not_known(usage: dict[str, Any]):
     [("0.1664", "0.1664"), ("0.1670", "0.167"), ("0", "0"), ("10", "10"), ("1E-7", "0.0000001"), ("1E+1", "10")],
 )
 def test_money_is_written_in_plain_notation(value: str, text: str):
-    assert Cost(Decimal(value)).to_dict() == {"amount": text, "currency": "USD"}
-
-
-def test_an_estimate_is_a_usage_that_can_be_priced():
-    usage = estimate(replace(REQUEST, n=2), "gpt-image-1")
-    assert usage is not None
-    assert usage["output_tokens"] == 2 * 4_160
-    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
-    assert amount(usage) > Decimal("0.3328")
-
-
-def test_partial_images_cost_a_hundred_tokens_each():
-    usage = estimate(replace(REQUEST, quality="low", stream=True, partial_images=3), "gpt-image-1")
-    assert usage is not None
-    assert usage["output_tokens"] == 272 + 300
-
-
-def test_auto_counts_as_the_dearest():
-    usage = estimate(replace(REQUEST, size="auto", quality="auto"), "gpt-image-1")
-    assert usage is not None
-    assert usage["output_tokens"] == 6_240
-
-
-def test_an_edit_counts_its_sources():
-    source = Source(stored="source-0")
-    edit = replace(REQUEST, kind="edit", images=(source, source), input_fidelity="high")
-    usage = estimate(edit, "gpt-image-1", [(1024, 1024), (1024, 1536)])
-    assert usage is not None
-    assert usage["input_tokens_details"]["image_tokens"] == 194 + 4_160 + 323 + 6_240
-    assert estimate(edit, "gpt-image-1", [(1024, 1024)]) is None
-    assert estimate(edit, "gpt-image-2", [(1024, 1024), (1024, 1024)]) is None
-
-
-def test_what_a_free_sized_model_picks_for_itself_is_not_estimated():
-    assert estimate(replace(REQUEST, size="auto"), "gpt-image-2") is None
-    assert estimate(replace(REQUEST, size="1792x1024"), "gpt-image-2") is not None
-    assert estimate(replace(REQUEST, quality="max"), "gpt-image-2.5-flare") is None
+    assert Cost(Decimal(value), "USD").to_dict() == {"amount": text, "currency": "USD"}

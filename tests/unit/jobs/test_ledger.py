@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from shared.images.pricing import Cost
 from shared.jobs.ledger import Ledger, Outcome
 from shared.jobs.store import JobStore
 
@@ -51,7 +52,7 @@ async def test_a_settled_call_says_what_it_cost(ledger, calling, row_of, clock):
     await ledger.start(calling, model="gpt-image-1", facts={"n": 1})
     clock.advance(42)
     outcome = await ledger.settle(
-        calling, Outcome.BILLED, usage=USAGE, amount=Decimal("0.16700"), images=1, request_id="id"
+        calling, Outcome.BILLED, usage=USAGE, cost=Cost(Decimal("0.16700"), "USD"), images=1, request_id="id"
     )
     row = await row_of(calling)
     assert (outcome, row["outcome"], row["amount"], row["currency"]) == (Outcome.BILLED, "billed", "0.16700", "USD")
@@ -62,17 +63,17 @@ async def test_a_settled_call_says_what_it_cost(ledger, calling, row_of, clock):
 @pytest.mark.parametrize("settled", [Outcome.BILLED, Outcome.REFUSED, Outcome.VOID])
 async def test_what_is_settled_stays_when_a_later_runner_knows_nothing(ledger, calling, row_of, settled):
     await ledger.start(calling, model="m", facts={})
-    await ledger.settle(calling, settled, amount=Decimal(1))
-    assert await ledger.settle(calling, Outcome.UNKNOWN, possibly_billed=Decimal(1)) is settled
+    await ledger.settle(calling, settled, cost=Cost(Decimal(1), "USD"))
+    assert await ledger.settle(calling, Outcome.UNKNOWN, possibly_billed=Cost(Decimal(1), "USD")) is settled
     row = await row_of(calling)
     assert (row["outcome"], row["amount"]) == (settled, "1")
     assert "possibly_billed" not in row
 
 
 async def test_an_unknown_call_may_become_known(ledger, calling, row_of):
-    await ledger.settle(calling, Outcome.UNKNOWN, possibly_billed=Decimal("0.04"))
+    await ledger.settle(calling, Outcome.UNKNOWN, possibly_billed=Cost(Decimal("0.04"), "USD"))
     assert (await row_of(calling))["possibly_billed"] == "0.04"
-    assert await ledger.settle(calling, Outcome.BILLED, amount=Decimal("0.04")) is Outcome.BILLED
+    assert await ledger.settle(calling, Outcome.BILLED, cost=Cost(Decimal("0.04"), "USD")) is Outcome.BILLED
     row = await row_of(calling)
     assert (row["outcome"], row["amount"], row["deployment"]) == ("billed", "0.04", "dep")
     assert "possibly_billed" not in row
@@ -111,7 +112,7 @@ async def test_a_bill_and_a_guess_at_once_leave_the_bill(ledger, calling, row_of
     "usage", [{"input_tokens": -1}, {"input_tokens": True}, {"input_tokens": 2**31}, {"x": "y" * 9_000}, {}]
 )
 async def test_a_strange_usage_does_not_keep_the_bill_from_being_written(ledger, calling, row_of, usage):
-    assert await ledger.settle(calling, Outcome.BILLED, usage=usage, amount=Decimal(1)) is Outcome.BILLED
+    assert await ledger.settle(calling, Outcome.BILLED, usage=usage, cost=Cost(Decimal(1), "USD")) is Outcome.BILLED
     assert "input_tokens" not in await row_of(calling)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -30,27 +32,57 @@ class FakeOutbox:
         self.gone.append(entry)
 
 
-async def test_receivers_that_hang_hold_up_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = [OutboxEntry(f"slow{number}", NOW, what=What.CALLBACK) for number in range(30)]
+class Receivers:
+    """Those of callbacks hang until `answer`; the topic takes everything at once."""
+
+    def __init__(self) -> None:
+        self.called: list[str] = []
+        self.answer = asyncio.Event()
+
+    async def hang(self, room: object, entry: OutboxEntry) -> None:
+        self.called.append(entry.job_id)
+        await self.answer.wait()
+
+    async def take(self, room: object, entry: OutboxEntry) -> None:
+        return None
+
+
+@pytest.fixture
+def receivers(monkeypatch: pytest.MonkeyPatch) -> Receivers:
+    receivers = Receivers()
+    monkeypatch.setattr(announce, "_SENDERS", {What.CALLBACK: receivers.hang, What.EVENT: receivers.take})
+    return receivers
+
+
+async def test_receivers_that_hang_hold_up_no_event_and_not_each_other(
+    monkeypatch: pytest.MonkeyPatch, receivers: Receivers
+) -> None:
+    slow = [OutboxEntry(f"slow{number}", NOW, what=What.CALLBACK) for number in range(99)]
     event = OutboxEntry("job", NOW)
     outbox = FakeOutbox([*slow, event])
-    answered = asyncio.Event()
-
-    async def hang(room: object, entry: OutboxEntry) -> None:
-        await answered.wait()
-
-    async def take(room: object, entry: OutboxEntry) -> None:
-        return None
 
     async def room() -> SimpleNamespace:
         return SimpleNamespace(outbox=outbox)
 
     monkeypatch.setattr(announce, "rooms", room)
-    monkeypatch.setattr(announce, "_SENDERS", {What.CALLBACK: hang, What.EVENT: take})
 
     sending = asyncio.create_task(announce.send_due())
-    await eventually(lambda: outbox.gone, what="the event")
+    await eventually(lambda: outbox.gone and len(receivers.called) == 99, what="the event and all callbacks")
     assert outbox.gone == [event]
-    answered.set()
-    assert await sending == 31
-    assert len(outbox.gone) == 31
+    receivers.answer.set()
+    assert await sending == 100
+    assert len(outbox.gone) == 100
+
+
+async def test_of_the_ends_of_jobs_whose_receivers_hang_only_so_many_are_told_at_once(receivers: Receivers) -> None:
+    outbox = FakeOutbox([])
+    room: Any = SimpleNamespace(outbox=outbox)
+    for number in range(150):
+        event = OutboxEntry(f"job{number}", NOW)
+        await announce.first_tries(room, (event, replace(event, what=What.CALLBACK)))
+
+    await eventually(lambda: len(receivers.called) == 100, what="the callbacks")
+    assert len(outbox.gone) == 150, "every event is sent at once"
+    receivers.answer.set()
+    await eventually(lambda: not announce._first_tries, what="the end of the first tries")
+    assert len(receivers.called) == 100, "the others stay in the outbox"
