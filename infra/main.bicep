@@ -225,7 +225,7 @@ module storage 'modules/storage.bicep' = {
   }
 }
 
-module models 'modules/model.bicep' = [for (region, index) in regions: {
+module models 'modules/model.bicep' = [for region in regions: {
   name: 'model-${region}'
   scope: group
   params: {

@@ -59,7 +59,7 @@ def _cost() -> Schema:
     members = {
         "amount": nullable(amount("Null when it is not known.")),
         "currency": CURRENCY,
-        "possibly_billed": amount("What calls of unknown outcome may have cost."),
+        "possibly_billed": nullable(amount("What calls of unknown outcome may have cost; null when it is not known.")),
     }
     return given(members)
 

@@ -354,6 +354,7 @@ _OF_THE_APP = (
         summary="Ask for the health of every part",
         description="Versions, wrong settings, each dependency, each deployment; no secrets.",
         answers={200: json_answer("The details.", "Health")},
+        errors=(400,),
     ),
     Operation(
         function="get_openapi",

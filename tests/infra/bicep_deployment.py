@@ -56,8 +56,10 @@ def _later(resource: Deployed) -> dict[str, Any]:
         "Microsoft.ManagedIdentity/userAssignedIdentities": {
             "properties": {"principalId": f"principal of {name}", "clientId": f"client id of {name}"}
         },
+        "Microsoft.Logic/workflows": {"identity": {"principalId": f"principal of {name}"}},
         "Microsoft.EventGrid/topics": {
-            "properties": {"endpoint": f"https://{name}.region-1.eventgrid.azure.net/api/events"}
+            "identity": {"principalId": f"principal of {name}"},
+            "properties": {"endpoint": f"https://{name}.region-1.eventgrid.azure.net/api/events"},
         },
         "Microsoft.EventGrid/systemTopics": {"identity": {"principalId": f"principal of {name}"}},
         "Microsoft.KeyVault/vaults": {"properties": {"vaultUri": f"https://{name}.vault.azure.net/"}},
@@ -304,7 +306,7 @@ class Deployment:
         if name == "resourceGroup":
             if arguments:
                 return f"/subscriptions/{arguments[0]}/resourceGroups/{arguments[1]}"
-            return {"id": self.scope, "name": self.scope.rsplit("/", 1)[1]}
+            return {"id": self.scope, "name": self.scope.rsplit("/", 1)[1], "location": "westeurope"}
         if name == "resourceId":
             return f"{self.scope}/providers/{arguments[0]}/{arguments[1]}"
         if name not in _FUNCTIONS:

@@ -113,9 +113,7 @@ def test_there_is_nothing_the_designers_do_not_know() -> None:
 
 
 def test_the_trigger_subscribes_with_a_location_and_can_be_ended_there() -> None:
-    triggers = [
-        (path, item) for path, item in DEFINITION["paths"].items() if "x-ms-trigger" in item.get("post", {})
-    ]
+    triggers = [(path, item) for path, item in DEFINITION["paths"].items() if "x-ms-trigger" in item.get("post", {})]
     [(path, item)] = triggers
     body = item["post"]["parameters"][0]["schema"]
 

@@ -108,6 +108,13 @@ def test_the_lock_file_names_no_address_and_every_package_has_a_hash() -> None:
     assert packages["node_modules/azurite"]["version"] == "3.37.0"
 
 
+def test_every_python_package_is_pinned_with_its_hash() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (PROJECT / name).read_text().replace("\\\n", " ")
+        pinned = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+        assert [line[:60] for line in pinned if "==" not in line or "--hash=sha256:" not in line] == []
+
+
 def test_every_make_target_is_explained_by_help() -> None:
     listed = subprocess.run(["make", "help"], cwd=PROJECT, capture_output=True, text=True, check=True).stdout
     names = {line.split()[1] for line in listed.splitlines()}

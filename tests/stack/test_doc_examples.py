@@ -1,0 +1,127 @@
+"""The examples of docs/cost.md and docs/migration.md, run as they stand there, in a folder with a running stack."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.state import StackInfo
+from shared.errors import DarkroomError
+from shared.images.request import parse
+from shared.settings import read
+
+DOCS = Path(__file__).parents[2] / "docs"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: str) -> list[tuple[str, str]]:
+    """Language and text of each block of code."""
+    return _BLOCK.findall((DOCS / f"{page}.md").read_text())
+
+
+@pytest.fixture
+def folder(stack: StackInfo, tmp_path: Path) -> Path:
+    """Like the project's own while a stack runs."""
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "stack.json").write_text((Path(stack.directory) / "stack.json").read_text())
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    return tmp_path
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_asked_of_estimates_jobs_and_usage_is_answered_as_shown(
+    folder: Path, quiet_environment: dict[str, str]
+) -> None:
+    found = blocks("cost")
+    asked = [number for number, (language, _) in enumerate(found) if language == "sh"]
+    assert len(asked) == 4
+
+    for number in asked:
+        answer = json.loads(run(["/bin/sh", "-c", found[number][1]], folder, quiet_environment))
+        assert found[number + 1][0] == "json"
+        assert_shown(json.loads(found[number + 1][1]), answer)
+
+
+def assert_shown(shown: Any, answer: Any) -> None:
+    """Whether `answer` has what is `shown`; a `…` stands for anything."""
+    if isinstance(shown, dict):
+        for name, value in shown.items():
+            assert_shown(value, answer[name])
+    elif isinstance(shown, list):
+        for one, other in zip(shown, answer, strict=True):
+            assert_shown(one, other)
+    elif shown != "…":
+        assert answer == shown
+
+
+def test_programs_of_dall_e_run_as_shown(folder: Path, quiet_environment: dict[str, str]) -> None:
+    programs = [text for language, text in blocks("migration") if language == "python" and "stack.json" in text]
+    assert len(programs) == 3
+
+    said = [run([sys.executable, "-c", program], folder, quiet_environment) for program in programs]
+
+    link, *changes = said[0].splitlines()
+    assert link.startswith("https://")
+    assert changes == [
+        "model dall-e-3 -> gpt-image-1",
+        "quality hd -> high",
+        "size 1792x1024 -> 1536x1024",
+        "style natural -> a sentence of the prompt",
+    ]
+    assert (folder / "harbour.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_deployment_may_have_the_old_name() -> None:
+    (listed,) = [text for language, text in blocks("migration") if language == "json"]
+    (deployment,) = read({"DEPLOYMENTS": listed}).deployments
+    request = parse(
+        {"prompt": "A harbour at dusk"},
+        kind="generate",
+        deployments={deployment.name: deployment.model},
+        deployment="dall-e-3",
+    )
+
+    assert (request.model, deployment.deployment, request.adapted) == ("dall-e-3", "gpt-image-2", ())
+
+
+@pytest.mark.parametrize(
+    ("old", "code"),
+    [
+        ({"model": "dall-e-2"}, "deployment_not_found"),
+        ({"size": "256x256"}, "invalid_value"),
+        ({"size": "512x512"}, "invalid_value"),
+    ],
+)
+def test_what_dall_e_2_alone_knew_is_refused_as_the_page_says(old: dict[str, str], code: str) -> None:
+    with pytest.raises(DarkroomError) as refused:
+        parse({"prompt": "A harbour at dusk", **old}, kind="generate", deployments={"main": "gpt-image-1"})
+
+    (field,) = old
+    assert refused.value.code == code
+    assert f"`{code}`" in (DOCS / "migration.md").read_text().split("## DALL-E 2")[1]
+    assert refused.value.param == field
+
+
+def test_what_is_left_out_has_the_values_the_page_says() -> None:
+    request = parse({"prompt": "A harbour at dusk"}, kind="generate", deployments={"main": "gpt-image-1"})
+
+    assert (request.size, request.quality, request.response_format) == ("1024x1024", "high", None)
+    assert not any("variations" in trigger.get("route", "") for trigger in routes())
+
+
+def routes() -> list[dict[str, str]]:
+    snapshot = Path(__file__).parents[1] / "app" / "bindings.json"
+    return [of_function[0] for of_function in json.loads(snapshot.read_text()).values()]
