@@ -22,7 +22,7 @@ async def submit_batch(req: Request) -> Response:
     if web.content_type(req) in json_lines.MEDIA_TYPES:
         body = batches.Body(*await json_lines.read_lines(req, MOST_REQUESTS))
     else:
-        body = batches.read(await web.json_body(req))
+        body = batches.read(await web.json_body(req, also=json_lines.MEDIA_TYPES[0]))
     submitted = await batches.submit(await batches.check(body), caller, asked)
     return _answer(submitted.batch, 202, web.REPLAYED if submitted.joined else {})
 

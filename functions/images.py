@@ -71,10 +71,11 @@ async def _accept(req: Request, kind: str, deployment: str | None, deadline: dat
     caller, asked = web.caller(req), repeats.asked(req.headers)
     intake = await accept.intake()
     try:
-        if web.content_type(req) == "multipart/form-data" and kind == "edit":
+        files = "multipart/form-data" if kind == "edit" else ""
+        if files and web.content_type(req) == files:
             form = await read_form(req, intake)
         else:
-            form = Form(await web.json_body(req))
+            form = Form(await web.json_body(req, also=files))
         accepted = await accept.understand(
             intake, caller, form.data, kind=kind, deployment=deployment, images=form.images, mask=form.mask
         )

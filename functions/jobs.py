@@ -30,7 +30,7 @@ async def submit_job(req: Request) -> Response:
         if web.content_type(req) == "multipart/form-data":
             form = await read_form(req, intake)
         else:
-            form = Form(await web.json_body(req))
+            form = Form(await web.json_body(req, also="multipart/form-data"))
         accepted = await accept.understand(intake, caller, form.data, kind=None, images=form.images, mask=form.mask)
         submitted = await accept.submit(intake, accepted, caller, asked)
     except BaseException:

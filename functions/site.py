@@ -27,5 +27,6 @@ async def get_openapi(req: Request) -> Response:
 @blueprint.route(route="api/health/details", methods=["GET"])
 @web.door
 async def get_health_details(req: Request) -> Response:
+    web.query(req)
     web.caller(req)
     return JSONResponse(await health.details())

@@ -111,11 +111,13 @@ async def body_chunks(req: Request) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def json_body(req: Request) -> Any:
-    """The body as JSON. Raises `unsupported_media_type`, `request_too_large` or `invalid_json`."""
+async def json_body(req: Request, *, also: str = "") -> Any:
+    """The body as JSON. Raises `unsupported_media_type`, which names `also`, another type the route takes;
+    `request_too_large` or `invalid_json`."""
     kind = content_type(req)
     if kind not in ("", "application/json") and not kind.endswith("+json"):
-        raise DarkroomError("unsupported_media_type", f"Send JSON with Content-Type: application/json, not '{kind}'.")
+        types = f"application/json or {also}" if also else "application/json"
+        raise DarkroomError("unsupported_media_type", f"Send the body with Content-Type: {types}, not '{kind[:100]}'.")
     body = bytearray()
     async for chunk in body_chunks(req):
         body += chunk

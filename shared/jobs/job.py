@@ -83,9 +83,10 @@ class Job:
     names of results hold it. `attempts` counts the calls that count against the job; `calls` numbers every call that
     was begun, refused ones too, and names ledger rows. `wake_at` is when the message for a queued job becomes visible:
     long after it, the message is lost. `possibly_billed` is what earlier calls of unknown outcome may have cost
-    (decimal text). `lease_owner` stays after the end, as the runner that ended the job. `callback`: a URL is to
-    be told of the end. `idempotency` is the row key of the claim that made the job (partition `owner`), empty without
-    one; it goes with the job. `purged_at` is when everything but this row and the ledger was removed.
+    (decimal text; empty where that is not known). `lease_owner` stays after the end, as the runner that ended the job.
+    `callback`: a URL is to be told of the end. `idempotency` is the row key of the claim that made the job (partition
+    `owner`), empty without one; it goes with the job. `purged_at` is when everything but this row and the ledger was
+    removed.
     """
 
     id: str

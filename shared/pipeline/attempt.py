@@ -32,6 +32,7 @@ from shared.model import client as model
 from shared.model import payload
 from shared.model.client import Answer
 from shared.pipeline import ending, results, verdicts
+from shared.pipeline.results import Unknown
 from shared.pipeline.rooms import Rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT, Step
 from shared.platform import clients
@@ -44,11 +45,11 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A call that failed and left the job running: `step` says how it goes on, `unknown` what it may have cost."""
+    """A call that failed and left the job running: `step` says how it goes on; `unknown` if it may have been billed."""
 
     step: Step
     error: DarkroomError
-    unknown: Cost | None
+    unknown: Unknown | None
 
 
 @dataclass(slots=True)
@@ -169,7 +170,7 @@ class Attempt:
         step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
-        unknown = results.possibly_billed(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
+        unknown = results.unknown_outcome(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
         try:
             if ends:
                 await self._patiently(lambda: self.lease.update(error=error.to_row()))
@@ -178,7 +179,7 @@ class Attempt:
                 lambda: self.room.ledger.settle(
                     job,
                     verdicts.outcome(step, error),
-                    possibly_billed=unknown,
+                    possibly_billed=unknown.cost if unknown else None,
                     error_code=error.code,
                 )
             )

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -51,7 +52,8 @@ async def deliver(room: Rooms, entry: OutboxEntry, job: Job) -> None:
     except OutboundError as error:
         status, reason = 0, str(error)
     if 200 <= status < 300:
-        await room.subscriptions.took(subscription)
+        with contextlib.suppress(DarkroomError):  # A note; the next delivery makes it too, and this one was taken.
+            await room.subscriptions.took(subscription)
         return
     if status == _GONE:
         await room.subscriptions.remove(subscription.id)

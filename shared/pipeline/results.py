@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -23,6 +24,13 @@ from shared.pipeline import prices
 from shared.pipeline.rooms import Rooms
 
 
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A call of unknown outcome. `cost` is what it may have cost, None where that is not known: not nothing."""
+
+    cost: Cost | None
+
+
 def target(accepted: AcceptedRequest, model: str, job_id: str, created_at: datetime, attempt: int) -> ResultTarget:
     """Where and with what metadata the images of this attempt are stored. Raises what storage would refuse later."""
     request = accepted.request
@@ -32,26 +40,26 @@ def target(accepted: AcceptedRequest, model: str, job_id: str, created_at: datet
     return ResultTarget(job_id, created_at, attempt, metadata)
 
 
-def possibly_billed(accepted: AcceptedRequest, model: str) -> Cost | None:
-    """What a call of unknown outcome may have cost: the estimate for the whole request."""
+def unknown_outcome(accepted: AcceptedRequest, model: str) -> Unknown:
+    """A call of unknown outcome, with the estimate for the whole request."""
     sizes = [(image.width, image.height) for image in accepted.images]
     usage = estimates.tokens_of(accepted.request, model, sizes).usage()
-    return pricing.cost(usage, model, prices.current())
+    return Unknown(pricing.cost(usage, model, prices.current()))
 
 
 def document(
-    job: Job, model: str, images: Sequence[StoredImage], answer: Answer | None, *, unknown: Cost | None = None
+    job: Job, model: str, images: Sequence[StoredImage], answer: Answer | None, *, unknown: Unknown | None = None
 ) -> dict[str, Any]:
     """`result.json`: the images that were stored, usage and cost, and the answer's JSON for doors that repeat it.
 
-    `answer` is None when none came whole, `unknown` what may then have been billed (calls before it are added). `call`
-    numbers the call all this came from, so that a runner that takes the job over knows the work as done.
+    `answer` is None when none came whole, `unknown` the call where it may have been billed all the same (calls before
+    it are added). `call` numbers the call all this came from, so that a runner that takes the job over knows the work
+    as done.
     """
     body = answer.body if answer else {}
     items = _items(body)
     table = prices.current()
     cost = pricing.cost(body.get("usage"), model, table)
-    maybe = Cost(unknown_so_far(job, unknown), table.currency)
     return {
         "call": job.calls,
         "model": model,
@@ -60,9 +68,9 @@ def document(
         "usage": body.get("usage"),
         "cost": {
             "amount": None,
-            "currency": maybe.currency,
+            "currency": table.currency,
             **(cost.to_dict() if cost else {}),
-            "possibly_billed": maybe.to_dict()["amount"],
+            "possibly_billed": unknown_so_far(job, unknown) or None,
         },
         "call_started_at": timestamp(job.call_started_at),
         "stored_at": timestamp(datetime.now(UTC)),
@@ -71,9 +79,12 @@ def document(
     }
 
 
-def unknown_so_far(job: Job, more: Cost | None) -> Decimal:
-    """What the job's calls of unknown outcome may have cost, with one `more`."""
-    return Decimal(job.possibly_billed) + (more.amount if more else 0)
+def unknown_so_far(job: Job, more: Unknown | None) -> str:
+    """What the job's calls of unknown outcome may have cost, with one `more`: `Job.possibly_billed`, which is empty as
+    soon as that of one is not known."""
+    if more is None or not job.possibly_billed:
+        return job.possibly_billed
+    return "" if more.cost is None else pricing.plain(Decimal(job.possibly_billed) + more.cost.amount)
 
 
 async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, result: Mapping[str, Any]) -> None:

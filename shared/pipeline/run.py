@@ -215,7 +215,7 @@ class _Run:
             case Step.PAY_AGAIN:
                 # Images of the broken answer may be stored: the next one's have names of their own.
                 attempt = self.lease.job.attempt + 1
-                so_far = str(results.unknown_so_far(self.lease.job, failure.unknown))
+                so_far = results.unknown_so_far(self.lease.job, failure.unknown)
                 await self.lease.update(
                     phase=Phase.WAITING, call_started_at=None, attempt=attempt, possibly_billed=so_far
                 )

@@ -70,11 +70,11 @@ async def _end_as_decided(
     error = DarkroomError.from_row(dict(previous.error or {}))
     model_name = _model_of(previous)
     is_unknown = error.code == "outcome_unknown"
-    unknown = results.possibly_billed(accepted, model_name) if is_unknown else None
+    unknown = results.unknown_outcome(accepted, model_name) if is_unknown else None
     known = await room.ledger.settle(
         previous,
         Outcome.UNKNOWN if is_unknown else Outcome.REFUSED,
-        possibly_billed=unknown,
+        possibly_billed=unknown.cost if unknown else None,
         error_code=error.code,
     )
     if result is None or result["call"] != previous.calls:
@@ -90,11 +90,11 @@ async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
 
 
 async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest) -> None:
-    unknown = results.possibly_billed(accepted, _model_of(previous))
-    known = await room.ledger.settle(previous, Outcome.UNKNOWN, possibly_billed=unknown, error_code="runner_died")
+    unknown = results.unknown_outcome(accepted, _model_of(previous))
+    known = await room.ledger.settle(previous, Outcome.UNKNOWN, possibly_billed=unknown.cost, error_code="runner_died")
     may_repeat = verdicts.may_repeat_after_crash(previous.attempts, settings().retry_unknown_outcome)
     if previous.door is not Door.HTTP and known is not Outcome.BILLED and may_repeat:
-        so_far = str(results.unknown_so_far(previous, unknown))
+        so_far = results.unknown_so_far(previous, unknown)
         await lease.update(phase=Phase.WAITING, call_started_at=None, possibly_billed=so_far)
         return
     error = model.unknown("runner_died", "the instance of Darkroom that made the call ended before it")

@@ -140,6 +140,15 @@ async def test_a_job_that_came_by_the_queue_is_told_too(hooked: App, receiver: R
     assert [(message["data"]["id"], message["data"]["owner"]) for message in taken(receiver)] == [(job.id, "queue")]
 
 
+async def test_a_message_that_was_refused_calls_nobody(hooked: App, receiver: Receiver) -> None:
+    body = json.dumps({"prompt": "a lighthouse", "n": "many", "callback_url": receiver.url}).encode()
+    job = await hooked.job(await messages.job_of(body, "m1"))
+    await first_tries()
+
+    assert (job.status, job.error and job.error["param"]) == ("failed", "n")
+    assert (waiting(hooked), receiver.requests) == ([], [])
+
+
 @pytest.mark.parametrize("status", [301, 404, 500])
 async def test_what_was_not_taken_comes_again_under_the_same_id_until_it_is(
     hooked: App, receiver: Receiver, status: int

@@ -10,6 +10,8 @@ import pytest
 
 from functions import jobs
 from shared.jobs.job import Job
+from shared.jobs.pacing import Slot
+from shared.pipeline.rooms import rooms
 from tests.support.app_in_process import App
 from tests.support.doors import call
 from tests.support.waiting import eventually
@@ -30,6 +32,26 @@ async def test_a_queued_job_ends_at_once_and_is_never_called(app: App) -> None:
     assert (document["status"], document["error"], document["attempts"]) == ("canceled", None, 0)
     assert app.model.calls() == []
     assert [row for row in app.storage.rows("jobs") if row["RowKey"].startswith("o:")], "its end is announced"
+
+
+async def test_a_running_job_that_waits_for_its_turn_stops_before_the_call(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pacer = (await rooms()).pacer
+    take_turn = pacer.take_turn
+    job_id = await app.submit()
+    asked: list[dict[str, Any]] = []
+
+    async def canceled_meanwhile(slot: Slot) -> bool:
+        asked.append(await cancel(job_id))
+        return await take_turn(slot)
+
+    monkeypatch.setattr(pacer, "take_turn", canceled_meanwhile)
+    job = await app.deliver(job_id)
+
+    assert [(document["status"], document["phase"]) for document in asked] == [("running", "waiting")]
+    assert (job.status, job.attempts) == ("canceled", 0)
+    assert app.model.calls() == app.storage.ledger(job_id) == []
 
 
 async def test_a_job_whose_call_was_sent_ends_as_canceled_with_its_image_and_cost(app: App) -> None:

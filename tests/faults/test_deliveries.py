@@ -18,7 +18,9 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from functions import jobs
 from local.certificates import Certificates
+from shared.jobs import rows
 from shared.jobs.outbox import UndeliverableError
+from shared.jobs.subscriptions import SubscriptionStore
 from shared.pipeline import accept, announce, deliveries, messages, subscriptions
 from shared.pipeline.rooms import rooms
 from shared.platform import outbound
@@ -218,6 +220,25 @@ async def test_a_late_delivery_that_is_taken_keeps_the_subscription(hooked: App,
 
     assert body(await read(made["id"]))["failing_since"] is None
     assert [one["data"]["id"] for one in told(receiver, made["secret"])] == [job.id, job.id]
+
+
+async def test_what_was_taken_is_not_told_again_because_that_could_not_be_noted(
+    hooked: App, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await subscribe(receiver.url)
+    receiver.answers = [answer(500)]
+    await hooked.run()
+    await first_tries()
+
+    async def no_answer(*_: object) -> None:
+        raise rows.storage_unavailable("HTTP 503")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(SubscriptionStore, "took", no_answer)
+        await next_round()
+    await next_round()
+
+    assert (len(receiver.requests), waiting(hooked)) == (2, [])
 
 
 async def test_a_purged_job_is_told_to_nobody(hooked: App, receiver: Receiver) -> None:

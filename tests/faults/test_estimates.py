@@ -217,6 +217,26 @@ async def test_what_may_have_been_billed_is_in_the_operators_currency_too(app: A
     assert document["cost"]["currency"] == "EUR"
 
 
+async def test_what_may_have_been_billed_is_not_told_as_nothing_where_it_is_not_known(
+    app: App, configure: Configure
+) -> None:
+    """No table has the tokens of a source of gpt-image-2."""
+    configure([deployment(app.model.url, model="gpt-image-2")], RETRY_UNKNOWN_OUTCOME="always")
+    edit = {"images": [data_of(png(64, 64))], "kind": "edit"}
+    app.model.fail({"cut_before_response": True})
+    twice = await app.document((await app.run(**edit)).id)
+    configure([deployment(app.model.url, model="gpt-image-2")], RETRY_UNKNOWN_OUTCOME="never")
+    app.model.fail({"cut_before_response": True})
+    never = await app.document((await app.run(**edit)).id)
+
+    assert (twice["status"], never["error"]["code"]) == ("succeeded", "outcome_unknown")
+    assert Decimal(twice["cost"]["amount"]) > 0
+    assert never["cost"]["amount"] is None
+    assert twice["cost"]["possibly_billed"] is never["cost"]["possibly_billed"] is None
+    for job_id in (twice["id"], never["id"]):
+        assert "possibly_billed" not in app.storage.ledger(job_id)[0]
+
+
 async def test_wrong_prices_are_a_problem_of_the_health_page_and_the_apps_own_stand(
     app: App, configure: Configure, tmp_path: Path
 ) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from functions import images
 from shared.jobs.pacing import Later, Slot
 from shared.pipeline import run
 from shared.pipeline.rooms import rooms
 from shared.settings import settings
 from tests.support.app_in_process import App, deployment
+from tests.support.doors import call
+from tests.support.refusals import GOOD
 
 Configure = Callable[..., None]
 
@@ -98,3 +102,21 @@ async def test_a_caller_whose_turn_would_come_too_late_is_told_when_to_come_agai
     assert job.error is not None
     assert 45 < job.error["retry_after"] <= 55  # 100 s to the turn and 15 s for the picture, less the 60 s there are
     assert slow.model.calls() == []
+
+
+async def test_a_caller_whom_no_turn_can_serve_in_time_is_refused_before_anything_is_there(
+    app: App, configure: Configure
+) -> None:
+    configure([deployment(app.model.url)], SYNC_BUDGET_SECONDS="60")
+    await (await rooms()).pacer.blocked(settings().deployments[0], datetime.now(UTC) + timedelta(seconds=100))
+    slots = app.storage.rows("pacing")
+    answer = await call(
+        images.image_generations_v1, json.dumps(GOOD).encode(), headers={"content-type": "application/json"}
+    )
+
+    assert answer.status_code == 429
+    assert json.loads(bytes(answer.body))["error"]["code"] == "rate_limit_exceeded"
+    assert 45_000 < int(answer.headers["retry-after-ms"]) <= 55_000  # as above
+    assert (app.storage.rows("jobs"), app.storage.blobs("requests")) == ([], [])
+    assert app.storage.rows("pacing") == slots
+    assert app.model.calls() == []

@@ -9,13 +9,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import pytest
 
-import function_app
 from functions import web
 from shared.jobs.job import Door, new_id
 from shared.jobs.rows import utc_now
@@ -25,6 +22,7 @@ from shared.settings import settings
 from tests.support import subscribing
 from tests.support.app_in_process import App
 from tests.support.doors import call
+from tests.support.routes import Route, routes
 
 OPEN = {"get_health", "get_openapi", "poll_job"}
 """Anonymous: says nothing of anyone, or is opened by a token of its own."""
@@ -47,27 +45,6 @@ TRICKS = [
     *("..", ".", "%2e%2e", "..%2f..", "../requests", "\\", "", " ", "*", "j:", "\x00", "a\r\nb", "x" * 5_000),
     *("0" * 25, "0" * 27, "Z" * 26, "z" * 26, "8" + "0" * 25, "٠" * 26, "0" * 25 + "٠", "ⁿ" * 26, "\ud800" * 26),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    name: str
-    method: str
-    path: str
-    function: Any
-
-
-@cache
-def routes() -> tuple[Route, ...]:
-    """Every HTTP route of the app, once for each of its methods."""
-    found = []
-    for function in function_app.app.get_functions():
-        trigger = json.loads(function.get_function_json())["bindings"][0]
-        if trigger["type"] == "httpTrigger":
-            found += [
-                Route(str(function.get_function_name()), m, trigger["route"], function) for m in trigger["methods"]
-            ]
-    return tuple(found)
 
 
 GUARDED = [route for route in routes() if route.name not in OPEN]

@@ -12,11 +12,10 @@ from functions import images, jobs
 from shared.delivery import events
 from shared.errors import DarkroomError
 from shared.jobs.job import error_without_words
-from shared.jobs.outbox import _entry
-from shared.pipeline import announce, purge, read
-from shared.pipeline.rooms import rooms
+from shared.pipeline import purge, read
 from shared.platform import folders
 from shared.settings import settings
+from tests.support.announcing import next_round
 from tests.support.app_in_process import App
 from tests.support.doors import call
 from tests.support.photographs import photograph
@@ -186,10 +185,8 @@ async def test_an_event_that_is_still_to_be_sent_goes_out_without_images(
     monkeypatch.setattr(events, "publish", publish)
     monkeypatch.setenv("EVENTS__topicEndpointUri", "https://topic.example")
     await purge.purge(job)
-    room = await rooms()
-    (entry,) = [row for row in app.storage.rows("jobs") if row["RowKey"].startswith("o:")]
     settings.cache_clear()
-    await announce.announce(room, _entry(entry))
+    await next_round()
 
     (event,) = sent
     assert (event.type, event.data["images"], event.data["request"]) == ("Darkroom.Job.Succeeded", [], {})

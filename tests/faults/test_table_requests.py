@@ -17,13 +17,14 @@ from shared.jobs.batch import Batch
 from shared.jobs.job import Door, Status, new_id, new_job
 from shared.jobs.records import row_of
 from shared.jobs.rows import Rows
-from shared.pipeline import announce, listing, retention
+from shared.pipeline import announce, fan_out, listing, messages, retention, run, uploads
 from shared.pipeline.rooms import rooms
 from shared.platform import clients
 from shared.settings import settings
-from tests.support import table_rows
+from tests.support import batches, table_rows
 from tests.support.app_in_process import CALLER, App, use_settings
 from tests.support.doors import call
+from tests.support.dropping import Folder
 from tests.support.table_recorder import TableRecorder, recording
 
 SUBMIT = b'{"prompt": "a lighthouse", "quality": "low"}'
@@ -117,6 +118,28 @@ async def test_no_query_of_a_job_from_its_submit_to_its_purge_is_a_scan(app: App
 
     recorder.check()
     assert len(recorder.queries) == 2, "the list, and the subscriptions at the end: all else knows its row"
+
+
+async def test_no_query_of_a_batch_an_upload_or_a_message_is_a_scan(app: App, recorder: TableRecorder) -> None:
+    batch = await batches.post(batches.requests(3), key="order 1017")
+    await batches.post(batches.requests(3), key="order 1017")
+    await fan_out.work_at(batch["id"])
+    for job_id in batches.jobs_of(app, batch["id"])[:2]:
+        await app.deliver(job_id)
+    await batches.get(batch["id"])
+    await batches.cancel(batch["id"])
+    await fan_out.work_at(batch["id"])
+    folder = Folder(app.storage, "order 1017")
+    folder.drop("request.json", {"kind": "generate", "prompt": "a lighthouse", "quality": "low"})
+    await uploads.look(folder.name)
+    await app.deliver(folder.job() or "")
+    for body in (SUBMIT, b"no JSON"):
+        await run.deliver(await messages.job_of(body, body.hex()))
+
+    recorder.check()
+    counts = (await batches.get(batch["id"]))["counts"]
+    assert (counts["succeeded"], counts["canceled"], counts["total"]) == (2, 1, 3)
+    assert len(app.model.calls()) == 4
 
 
 async def test_no_query_of_a_timer_is_a_scan(

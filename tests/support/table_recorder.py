@@ -92,7 +92,8 @@ class _Recording(AioHttpTransport):  # type: ignore[misc]  # its module exports 
         response: Any = await super().send(request, **options)
         url = urlsplit(request.url)
         query = parse_qs(url.query, keep_blank_values=True)
-        await response.read()  # the answer to a transaction is not read yet
+        if not response.is_stream_consumed:  # the answer to a transaction is not read yet
+            await response.read()
         body: bytes = response.content
         self._recorder.requests.append(
             TableRequest(

@@ -73,6 +73,7 @@ def test_a_request_without_such_headers_asks_for_nothing() -> None:
         ("outcome_unknown", {"attempts": 1}, False),
         ("service_error", {"attempts": 2}, False),
         ("deployment_unavailable", {"possibly_billed": "0.04"}, False),
+        ("deployment_unavailable", {"possibly_billed": ""}, False),  # billed perhaps, by nobody knows how much
         ("invalid_image", {}, False),
     ],
 )
