@@ -162,7 +162,8 @@ async def test_json_lines_are_a_batch_whatever_ends_them(app: App, kind: str, bo
     ],
 )
 async def test_a_body_that_is_no_batch_is_refused(app: App, body: bytes, kind: str, status: int) -> None:
-    await refused(app, body, status, kind=kind)
+    error = await refused(app, body, status, kind=kind)
+    assert ("application/jsonl," in error["message"]) == (status == 415)
 
 
 async def test_a_body_over_the_limit_is_a_413_in_lines_too(app: App, configure: Callable[..., None]) -> None:
