@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
-from shared.platform import principals, telemetry
+from shared.platform import incoming, principals, telemetry
 from shared.platform.principals import Caller
 from shared.settings import settings
 
@@ -34,7 +34,8 @@ def door(handler: Handler) -> Handler:
     @functools.wraps(handler)
     async def guarded(req: Request) -> Response:
         try:
-            response = await handler(req)
+            async with incoming.request(handler.__name__, req.method, req.headers):
+                response = await handler(req)
         except Exception as error:  # noqa: BLE001 - the last fence before a caller would see a stack trace
             response = error_response(as_error(handler.__name__, error))
         response.background = BackgroundTask(_forget, req.headers.get("x-ms-invocation-id"))

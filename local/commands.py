@@ -133,6 +133,7 @@ def _addresses(info: StackInfo) -> str:
         "tables": info.table,
         "model": info.model,
         "events": f"{info.topic}/_local/events",
+        **({"telemetry": f"{info.telemetry}/_local/spans, metrics, logs"} if info.telemetry else {}),
         "certificate": _shown(Path(info.ca)),
         "all of this": f"{_shown(directory / 'stack.json')}, logs in {_shown(directory / 'logs')}",
     }

@@ -50,6 +50,22 @@ def requests_per_minute(environ: Mapping[str, str]) -> str:
     return environ.get("LOCAL_RPM") or environ.get("AZURE_OPENAI_REQUESTS_PER_MINUTE") or DEFAULT_REQUESTS_PER_MINUTE
 
 
+def wants_telemetry(environ: Mapping[str, str]) -> bool:
+    """Whether the stack is to have a receiver of traces, metrics and logs, and the app to send them there."""
+    return environ.get("LOCAL_TELEMETRY", "") not in ("", "0")
+
+
+def _telemetry(endpoint: str) -> dict[str, str]:
+    """Everything is sent soon: somebody waits to see it."""
+    return {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_BSP_SCHEDULE_DELAY": "500",
+        "OTEL_BLRP_SCHEDULE_DELAY": "500",
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+
+
 def child_environment(environ: Mapping[str, str], certificates: Certificates) -> dict[str, str]:
     """Return what every child gets: the caller's environment, trust in the stack, and output that comes at once."""
     return {**environ, **trust_environment(certificates), "PYTHONUNBUFFERED": "1"}
@@ -67,6 +83,8 @@ def app_environment(environ: Mapping[str, str], certificates: Certificates, info
         }
         if info.c2pa_ca is not None:
             defaults["C2PA_TRUST_ANCHORS"] = info.c2pa_ca
+    if info.telemetry is not None:
+        defaults |= _telemetry(info.telemetry)
     given = {name: value for name, value in child_environment(environ, certificates).items() if value}
     return {
         **defaults,

@@ -176,6 +176,10 @@ class Stack:
         self._launchers |= {"azurite": azurite, "identity": identity, "topic": topic}
         if environment.real_endpoint(environ) is None:
             self._launchers["model"] = model
+        if environment.wants_telemetry(environ):
+            self._launchers["telemetry"] = lambda ports: self._launch(
+                "telemetry", _module("local.otlp", "--port", str(ports.get("url", 0))), env
+            )
 
     def _define_host(self, certificates: Certificates, info: StackInfo) -> None:
         env = environment.app_environment(self.options.environ, certificates, info)
@@ -226,6 +230,7 @@ class Stack:
             identity_header=identity_header,
             c2pa_ca=str(directory / "model" / "c2pa-ca.pem") if local_model else None,
             directory=str(directory),
+            telemetry=self._children["telemetry"].found["url"] if "telemetry" in self._children else None,
         )
 
     def _publish(self, info: StackInfo) -> None:

@@ -34,7 +34,9 @@ class StackInfo:
     URIs; `identity` is the value of IDENTITY_ENDPOINT, `identity_header` of IDENTITY_HEADER, `key` the function key.
 
     `ca` is the path of the certificate to trust, `ca_bundle` the same with the public roots, `c2pa_ca` the authority of
-    the local model's signatures (None when a real endpoint is used in its place). `pids` has one entry per child.
+    the local model's signatures (None when a real endpoint is used in its place).
+    `telemetry` is the base URL of the receiver of traces, metrics and logs (None unless it was asked for). `pids` has
+    one entry per child.
     """
 
     app: str
@@ -50,6 +52,7 @@ class StackInfo:
     identity_header: str
     c2pa_ca: str | None
     directory: str
+    telemetry: str | None = None
     pids: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:

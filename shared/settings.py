@@ -67,6 +67,8 @@ class Settings:
     image_url_hosts: tuple[str, ...] = ()
     retention_days: float | None = None
     allow_private_networks: bool = False
+    otlp_endpoint: str | None = None
+    application_insights: str | None = field(default=None, repr=False)
     problems: tuple[str, ...] = field(default=())
 
     def deployment(self, name: str) -> Deployment | None:
@@ -119,6 +121,8 @@ def read(env: Mapping[str, str]) -> Settings:
         image_url_hosts=reader.hosts("IMAGE_URL_HOSTS"),
         retention_days=reader.number("RETENTION_DAYS", 0, 1, 36_500) or None,
         allow_private_networks=private and not on_azure,
+        otlp_endpoint=env.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None,
+        application_insights=env.get("APPLICATIONINSIGHTS_CONNECTION_STRING") or None,
         problems=tuple(reader.problems),
     )
 

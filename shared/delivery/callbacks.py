@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Any
 
 from shared.delivery import events
+from shared.platform import tracing
 from shared.platform.destinations import AllowList
 
 _PREFIX = "whsec_"
@@ -60,7 +61,14 @@ def signed(keys: Iterable[str], message_id: str, at: datetime, body: bytes) -> d
 
 
 async def post(
-    url: str, message_id: str, body: bytes, *, allowed: AllowList, signing_keys: Iterable[str], at: datetime
+    url: str,
+    message_id: str,
+    body: bytes,
+    *,
+    allowed: AllowList,
+    signing_keys: Iterable[str],
+    at: datetime,
+    traceparent: str = "",
 ) -> int:
     """Sign `body` for the host of `url` and post it there; the status of the answer.
 
@@ -69,7 +77,8 @@ async def post(
     from shared.platform.outbound import Outbound
 
     host = allowed.destination(url).host
-    return await Outbound(allowed).post(url, body, headers(signing_keys, host, message_id, at, body))
+    sent = headers(signing_keys, host, message_id, at, body)
+    return await Outbound(allowed).post(url, body, sent | tracing.headers(traceparent))
 
 
 def _signature(key: str, content: bytes) -> str:

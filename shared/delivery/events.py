@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from shared.platform import tracing
+
 if TYPE_CHECKING:
     from azure.core.messaging import CloudEvent
     from azure.eventgrid.aio import EventGridPublisherClient
@@ -17,7 +19,7 @@ _TYPES = {
 
 
 def completion(
-    document: dict[str, Any], *, app_name: str, ended_at: datetime, with_prompt: bool
+    document: dict[str, Any], *, app_name: str, ended_at: datetime, with_prompt: bool, traceparent: str = ""
 ) -> CloudEvent[dict[str, Any]]:
     """An ended job's event: its `data` is the job document without signatures and, unless `with_prompt`, prompt."""
     from azure.core.messaging import CloudEvent
@@ -29,10 +31,13 @@ def completion(
         id=event_id(document),
         time=ended_at,
         data=public(document, with_prompt),
+        extensions=tracing.headers(traceparent),
     )
 
 
-def batch_completion(document: dict[str, Any], *, app_name: str, ended_at: datetime) -> CloudEvent[dict[str, Any]]:
+def batch_completion(
+    document: dict[str, Any], *, app_name: str, ended_at: datetime, traceparent: str = ""
+) -> CloudEvent[dict[str, Any]]:
     """The event of a batch whose last job ended: its `data` is the batch document."""
     from azure.core.messaging import CloudEvent
 
@@ -43,6 +48,7 @@ def batch_completion(document: dict[str, Any], *, app_name: str, ended_at: datet
         id=f"{document['id']}/completed",
         time=ended_at,
         data=document,
+        extensions=tracing.headers(traceparent),
     )
 
 

@@ -34,7 +34,7 @@ class Batch:
     """A batch of `total` requests. A job that ended is counted once, under its status; requests of a canceled batch
     that never became jobs are counted as canceled. `sees_all` is what the caller may read, for sources that are looked
     at when the jobs are made. `folder` is where its requests are, in container `requests`. `metadata` is the batch's
-    own pairs."""
+    own pairs, `traceparent` the trace of the request that submitted it."""
 
     id: str
     owner: str
@@ -50,6 +50,7 @@ class Batch:
     request_hash: str = ""
     sees_all: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    traceparent: str = ""
     etag: str | None = None
 
     @property
@@ -80,6 +81,7 @@ class Batch:
             "request_hash": self.request_hash,
             "sees_all": self.sees_all,
             "metadata": json.dumps(dict(self.metadata), ensure_ascii=False),
+            "traceparent": self.traceparent,
         }
 
 
@@ -150,6 +152,7 @@ def from_row(row: Mapping[str, Any], etag: str) -> Batch:
         request_hash=row["request_hash"],
         sees_all=row["sees_all"],
         metadata=json.loads(row["metadata"]),
+        traceparent=row.get("traceparent", ""),
         etag=etag,
     )
 

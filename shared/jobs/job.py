@@ -86,7 +86,7 @@ class Job:
     (decimal text; empty where that is not known). `lease_owner` stays after the end, as the runner that ended the job.
     `callback`: a URL is to be told of the end. `idempotency` is the row key of the claim that made the job (partition
     `owner`), empty without one; it goes with the job. `purged_at` is when everything but this row and the ledger was
-    removed.
+    removed. `traceparent` is the trace of the request that made the job (W3C), empty without one.
     """
 
     id: str
@@ -117,6 +117,7 @@ class Job:
     callback: bool = False
     idempotency: str = ""
     purged_at: datetime | None = None
+    traceparent: str = ""
     etag: str | None = None
 
     @property
@@ -154,6 +155,7 @@ def new_job(
     callback: bool = False,
     idempotency: str = "",
     runner: str | None = None,
+    traceparent: str = "",
 ) -> Job:
     """A job that was just accepted: queued, or, with a `runner`, running already under its lease."""
     job = Job(
@@ -169,6 +171,7 @@ def new_job(
         request_hash=request_hash,
         callback=callback,
         idempotency=idempotency,
+        traceparent=traceparent,
     )
     return job if runner is None else leased(job, runner, now)
 

@@ -19,6 +19,7 @@ from shared.errors import DarkroomError
 from shared.model import deployments
 from shared.model.decode import ImageSink, decode_images
 from shared.model.payload import Payload
+from shared.platform import metrics
 from shared.settings import Deployment
 
 if TYPE_CHECKING:
@@ -98,11 +99,12 @@ async def call(
 
 
 async def _exchange(client: httpx.AsyncClient, request: httpx.Request, sink: ImageSink) -> Answer:
-    response = await client.send(request, stream=True)
+    sent = client.send(request, stream=True)
+    response = await metrics.timed("wait for answer", "darkroom.model.duration", sent)
     try:
         if response.status_code != 200:
             raise refusal(response.status_code, response.headers, await _error_body(response))
-        return await _answer(response, sink)
+        return await metrics.timed("decode", "darkroom.decode.duration", _answer(response, sink))
     finally:
         await response.aclose()
 

@@ -34,6 +34,7 @@ from shared.model import deployments
 from shared.pipeline import joining, repeats, results, urls
 from shared.pipeline.repeats import NOTHING, Asked
 from shared.pipeline.rooms import Rooms, rooms
+from shared.platform import tracing
 from shared.platform.principals import Caller
 from shared.settings import settings
 
@@ -115,6 +116,7 @@ def parse(
     return request
 
 
+@tracing.traced("accept")
 async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, asked: Asked = NOTHING) -> Submitted:
     """Accept the request as a job that runs through the queue, or join that of the request it repeats.
 
@@ -137,6 +139,7 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, aske
     return Submitted(job, token)
 
 
+@tracing.traced("accept")
 async def enter(intake: Intake, accepted: AcceptedRequest, caller: Caller, door: Door, *, idempotency: str = "") -> Job:
     """Accept the request as a job for whoever is about to deliver it: no message is sent."""
     room = await rooms()
@@ -169,6 +172,7 @@ async def store(
         batch=batch,
         callback=accepted.request.callback_url is not None,
         idempotency=idempotency,
+        traceparent=tracing.current(),
     )
 
 
@@ -184,6 +188,7 @@ async def joined(intake: Intake, accepted: AcceptedRequest, caller: Caller, aske
     return Begun(job, joined=True)
 
 
+@tracing.traced("accept")
 async def begin(intake: Intake, accepted: AcceptedRequest, caller: Caller, asked: Asked = NOTHING) -> Begun:
     """Accept the request as a job this process runs at once, its row born with a lease of a new runner; or join that
     of the request it repeats. Raises `idempotency_key_reused`."""

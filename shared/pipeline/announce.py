@@ -21,7 +21,7 @@ from shared.jobs.outbox import OutboxEntry, What
 from shared.jobs.outbox import UndeliverableError as UndeliverableError  # for the senders
 from shared.pipeline import callbacks, deliveries, read
 from shared.pipeline.rooms import Rooms, rooms
-from shared.platform import clients
+from shared.platform import clients, tracing
 from shared.platform.telemetry import log_unexpected
 from shared.settings import settings
 
@@ -157,8 +157,10 @@ async def _publish(room: Rooms, entry: OutboxEntry) -> None:
         app_name=current.app_name,
         ended_at=job.finished_at or datetime.now(UTC),
         with_prompt=current.event_prompts,
+        traceparent=job.traceparent,
     )
-    await events.publish(_topic(), event)
+    with tracing.about(job.id), tracing.span("publish event", parent=job.traceparent, kind="PRODUCER"):
+        await events.publish(_topic(), event)
 
 
 async def _publish_batch(room: Rooms, entry: OutboxEntry) -> None:
@@ -170,8 +172,10 @@ async def _publish_batch(room: Rooms, entry: OutboxEntry) -> None:
         documents.document(batch, api=f"{current.public_base_url}/api"),
         app_name=current.app_name,
         ended_at=batch.finished_at or datetime.now(UTC),
+        traceparent=batch.traceparent,
     )
-    await events.publish(_topic(), event)
+    with tracing.span("publish event", parent=batch.traceparent, kind="PRODUCER"):
+        await events.publish(_topic(), event)
 
 
 def _topic() -> EventGridPublisherClient:

@@ -31,7 +31,7 @@ from shared.jobs.ledger import Outcome
 from shared.model import client as model
 from shared.model import payload
 from shared.model.client import Answer
-from shared.pipeline import ending, results, verdicts
+from shared.pipeline import ending, observing, results, verdicts
 from shared.pipeline.results import Unknown
 from shared.pipeline.rooms import Rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT, Step
@@ -101,6 +101,7 @@ class Attempt:
                 await self.lease.uncount_call()
             raise
 
+    @observing.call
     async def _call(self, writer: ResultWriter) -> Answer:
         files = self.room.files(self.lease.job.id)
         several = len(self.accepted.images) > 1
@@ -123,6 +124,7 @@ class Attempt:
 
     # -- an answer -------------------------------------------------------------------------------------------------
 
+    @observing.storing
     async def _store(self, answer: Answer, writer: ResultWriter) -> None:
         try:
             images = await writer.finish()
@@ -137,6 +139,7 @@ class Attempt:
         if error is not None:
             changes["error"] = error.to_row()
         during = self.lease.job
+        observing.answered(self.deployment, answer)
         try:
             await self._patiently(lambda: self.lease.update(**changes))
         except DarkroomError:
@@ -171,6 +174,7 @@ class Attempt:
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
         unknown = results.unknown_outcome(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
+        observing.failed(self.deployment, error, step, unknown.cost if unknown else None)
         try:
             if ends:
                 await self._patiently(lambda: self.lease.update(error=error.to_row()))

@@ -16,13 +16,15 @@ from shared.jobs.batch import Batch
 from shared.jobs.batches import stillborn
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Door, Job, new_job
-from shared.pipeline import accept
+from shared.pipeline import accept, observing
 from shared.pipeline.rooms import Rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT
+from shared.platform import tracing
 from shared.platform.principals import Caller
 from shared.platform.telemetry import log_unexpected
 
 
+@observing.born_of_a_batch
 async def prepare(room: Rooms, batch: Batch, job_id: str, line: bytes | None, *, check: Callable[[], None]) -> Job:
     """The job of the request in `line` (JSON; None when it is missing), or one that has failed when it cannot be run.
 
@@ -70,6 +72,7 @@ async def _refused(room: Rooms, batch: Batch, job_id: str, data: Any, refusal: D
         id=job_id,
         batch=batch.id,
         callback=request is not None and request.callback_url is not None,
+        traceparent=tracing.current(),
     )
     return stillborn(job, refusal, now)
 

@@ -28,6 +28,7 @@ from shared.jobs.job import is_id, new_id
 from shared.pipeline import accept, announce, ending, repeats
 from shared.pipeline.repeats import Asked
 from shared.pipeline.rooms import rooms
+from shared.platform import tracing
 from shared.platform.principals import Caller
 from shared.settings import settings
 
@@ -112,6 +113,7 @@ async def submit(checked: Checked, caller: Caller, asked: Asked) -> Submitted:
         request_hash=checked.hash,
         sees_all=caller.sees_all,
         metadata=checked.metadata,
+        traceparent=tracing.current(),
     )
     await files.put_source(REQUESTS, _pieces(checked.lines))
     batch = await room.batches.create(wanted)

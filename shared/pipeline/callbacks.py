@@ -19,6 +19,7 @@ from shared.jobs.job import Job
 from shared.jobs.outbox import UndeliverableError
 from shared.pipeline import read, urls
 from shared.pipeline.rooms import Rooms
+from shared.platform import tracing
 from shared.platform.destinations import OutboundError
 from shared.settings import settings
 
@@ -35,7 +36,8 @@ async def call_back(room: Rooms, job: Job) -> None:
     if url is None:
         raise UndeliverableError("the job's request names no callback")
     try:
-        status = await _post(url, await document(room, job, accepted))
+        with tracing.about(job.id), tracing.span("call back", parent=job.traceparent, kind="CLIENT"):
+            status = await _post(url, await document(room, job, accepted), job.traceparent)
         reason = f"is answered with status {status}"
     except OutboundError as error:
         status, reason = 0, str(error)
@@ -67,7 +69,7 @@ async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = Non
     return data
 
 
-async def _post(url: str, document: dict[str, Any]) -> int:
+async def _post(url: str, document: dict[str, Any], traceparent: str) -> int:
     """The status of the receiver's answer. Raises `OutboundError` when there is none."""
     keys = settings().callback_signing_keys
     if not keys:
@@ -75,5 +77,11 @@ async def _post(url: str, document: dict[str, Any]) -> int:
     body = callbacks.payload(document)
     at = datetime.now(UTC)
     return await callbacks.post(
-        url, events.event_id(document), body, allowed=urls.callback_hosts(), signing_keys=keys, at=at
+        url,
+        events.event_id(document),
+        body,
+        allowed=urls.callback_hosts(),
+        signing_keys=keys,
+        at=at,
+        traceparent=traceparent,
     )

@@ -22,6 +22,7 @@ from shared.jobs.outbox import OutboxEntry, UndeliverableError
 from shared.jobs.subscriptions import Subscription
 from shared.pipeline import callbacks, urls
 from shared.pipeline.rooms import Rooms
+from shared.platform import tracing
 from shared.platform.destinations import OutboundError
 
 log = logging.getLogger("darkroom")
@@ -76,4 +77,6 @@ async def _post(room: Rooms, subscription: Subscription, job: Job) -> int:
     document = await callbacks.document(room, job)
     body = signing.payload(document)
     headers = signing.signed((subscription.secret,), events.event_id(document), datetime.now(UTC), body)
-    return await Outbound(urls.callback_hosts()).post(subscription.url, body, headers)
+    headers |= tracing.headers(job.traceparent)
+    with tracing.about(job.id), tracing.span("call back", parent=job.traceparent, kind="CLIENT"):
+        return await Outbound(urls.callback_hosts()).post(subscription.url, body, headers)

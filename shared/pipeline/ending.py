@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from shared.errors import DarkroomError
 from shared.jobs.job import Door, Job, Status, new_job, new_runner
 from shared.jobs.lease import Lease
-from shared.pipeline import announce
+from shared.pipeline import announce, observing
 from shared.pipeline.rooms import Rooms
+from shared.platform import tracing
 
 log = logging.getLogger("darkroom")
 
@@ -36,6 +37,7 @@ async def end(
     job, entries = await lease.finish(status, error=row, due=due or first_retry())
     why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error is not None and failed else ""
     log.info("job %s ended: %s%s", job.id, job.status, why)
+    observing.ended(job, error.code if error is not None and failed else None)
     await announce.first_tries(room, entries)
 
 
@@ -44,6 +46,7 @@ async def fail(room: Rooms, lease: Lease, error: DarkroomError) -> None:
     await end(room, lease, Status.CANCELED if error.code == "canceled" else Status.FAILED, error)
 
 
+@tracing.traced("accept")
 async def refuse(
     room: Rooms,
     job_id: str,
@@ -68,6 +71,7 @@ async def refuse(
             id=job_id,
             idempotency=idempotency,
             runner=new_runner(),
+            traceparent=tracing.current(),
         )
     )
     if job.request_hash:  # only accepted requests have one

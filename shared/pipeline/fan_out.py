@@ -27,7 +27,7 @@ from shared.jobs.batch_lease import BatchLease
 from shared.jobs.batches import MOST_AT_ONCE, batch_of
 from shared.jobs.job import Job, Status, new_id, new_runner
 from shared.jobs.queue import parse_message
-from shared.pipeline import announce, batch_jobs, cancel, ending
+from shared.pipeline import announce, batch_jobs, cancel, ending, observing
 from shared.pipeline.batches import REQUESTS
 from shared.pipeline.rooms import Rooms, rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT
@@ -152,6 +152,7 @@ class _Run:
         for job in jobs:
             if job.ended:
                 log.info("job %s ended: failed (%s)", job.id, (job.error or {}).get("code"))
+                observing.ended(job, (job.error or {}).get("code"))
         await _at_once(_STORED_AT_ONCE, [partial(announce.first_tries, self.room, (entry,)) for entry in entries])
 
     async def _prepared(self, batch: Batch, job_id: str, line: bytes | None) -> Job:

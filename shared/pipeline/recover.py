@@ -10,7 +10,9 @@ from datetime import UTC, datetime, timedelta
 
 from shared.jobs.job import Job, Status
 from shared.jobs.store import TAKE_OVER_AFTER
+from shared.pipeline import observing
 from shared.pipeline.rooms import rooms
+from shared.settings import settings
 
 log = logging.getLogger("darkroom")
 
@@ -21,6 +23,7 @@ OVERDUE = timedelta(minutes=2)
 async def abandoned() -> int:
     """Send a message for every live job that nobody runs; how many there were."""
     room = await rooms()
+    await observing.deployments(room, settings().deployments)
     now = datetime.now(UTC)
     found = 0
     async for job in room.store.live():

@@ -21,7 +21,7 @@ from shared.jobs.pacing import Later, Slot, is_void, slot_of
 from shared.jobs.rate import HORIZON
 from shared.jobs.store import Claim, ClaimOutcome
 from shared.model import deployments
-from shared.pipeline import ending, results, takeover, verdicts
+from shared.pipeline import ending, observing, results, takeover, verdicts
 from shared.pipeline.accept import typical_seconds
 from shared.pipeline.attempt import Attempt, Failure
 from shared.pipeline.rooms import Rooms, rooms
@@ -50,7 +50,7 @@ async def deliver(job_id: str) -> None:
     if claim.outcome is not ClaimOutcome.CLAIMED or claim.job is None:
         log.info("job %s needs no run here: %s", job_id, claim.outcome)
         return
-    async with room.store.hold(claim.job) as lease:
+    async with observing.run(claim.job, claim.previous), room.store.hold(claim.job) as lease:
         try:
             accepted = await _request(room, lease, claim)
             if accepted is not None:
@@ -72,7 +72,7 @@ def _may_come_back(lease: Lease) -> bool:
 async def run_now(job: Job, deadline: datetime) -> Job:
     """Run `job`, born with this process's lease, for a caller who waits until `deadline`."""
     room = await rooms()
-    async with room.store.hold(job) as lease:
+    async with observing.run(job), room.store.hold(job) as lease:
         accepted = await _request(room, lease)
         if accepted is not None:
             await _Run(room, lease, accepted, deadline).go()
@@ -119,6 +119,7 @@ class _Run:
 
     # -- the turn at the model -------------------------------------------------------------------------------------
 
+    @observing.turn
     async def _turn(self) -> tuple[Deployment, Slot] | None:
         """A deployment to call now; None when the job was given back to wait for a far slot."""
         self.lease.check()

@@ -11,17 +11,21 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable
 
+from shared.platform import exporting, tracing
+
 log = logging.getLogger("darkroom")
 
 _SPEAKS_FROM_WARNING = ("azure.core", "azure.identity", "azure.storage", "azure.data", "httpx", "httpcore", "aiohttp")
+_SPEAKS_OF_ITSELF = ("urllib3", "opentelemetry", "azure.monitor")  # what `exporting` sends by
 
 
 def quiet_libraries() -> None:
     """Keep URLs out of the logs. A filter, not a level: uvicorn sets its own levels when the worker starts it."""
-    for name in _SPEAKS_FROM_WARNING:
+    for name in (*_SPEAKS_FROM_WARNING, *_SPEAKS_OF_ITSELF):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # a caller's bad form is the caller's matter
     logging.getLogger("uvicorn.access").addFilter(_never)
+    log.addFilter(tracing.name_the_job)
 
 
 def log_unexpected(where: str, error: BaseException) -> None:
@@ -40,6 +44,7 @@ def without_words[**P](function: Callable[P, Awaitable[None]]) -> Callable[P, Aw
     @functools.wraps(function)
     async def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            await exporting.begin()
             await function(*args, **kwargs)
         except Exception as error:  # noqa: BLE001 - it is raised again, but for its words
             log_unexpected(function.__name__, error)

@@ -20,7 +20,7 @@ from shared.images.pricing import MILLION, plain
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
-_CODE = ("functions", "shared", "local", "infra", "bench", "tests/app", "tests/faults", "tests/chaos")
+_CODE = ("functions", "shared", "local", "infra", "bench", "tests/app", "tests/faults", "tests/chaos", "tests/infra")
 _TOP = "functions|shared|local|infra|docs|bench|tests"
 _WORD = re.compile(r"[A-Za-z0-9_]+(?:-[A-Za-z0-9_]+)*")
 

@@ -25,7 +25,7 @@ from shared.jobs.outbox import UndeliverableError
 from shared.pipeline import callbacks as pipeline_callbacks
 from shared.pipeline import messages
 from shared.pipeline.rooms import rooms
-from shared.platform import outbound
+from shared.platform import outbound, tracing
 from tests.support.announcing import first_tries, next_round
 from tests.support.app_in_process import App, deployment
 from tests.support.doors import call
@@ -61,6 +61,19 @@ def taken(receiver: Receiver, key: str = KEY) -> list[dict[str, Any]]:
     """What the receiver got, each checked with its key for this host."""
     checker = Webhook(callbacks.host_key(key, "127.0.0.1"))
     return [checker.verify(heard.body, heard.headers) for heard in receiver.requests]
+
+
+async def test_a_callback_hands_on_the_trace_of_its_jobs_request(hooked: App, receiver: Receiver) -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with tracing.span("submit_job", parent=traceparent):
+        traced = await hooked.submit(callback_url=receiver.url)
+    await hooked.deliver(traced)
+    await hooked.run(callback_url=receiver.url)
+    await first_tries()
+
+    heard = {heard.headers["webhook-id"].split("/")[0]: heard.headers.get("traceparent") for heard in receiver.requests}
+    assert heard.pop(traced) == traceparent
+    assert list(heard.values()) == [None]
 
 
 async def test_a_finished_job_is_posted_signed_by_each_key_with_links_that_work(

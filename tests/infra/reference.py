@@ -45,6 +45,11 @@ REFUSED_SETTINGS = (
     "WEBSITE_CONTENTOVERVNET",
     "WEBSITE_TIME_ZONE",
     "TZ",
+    # Not refused by the platform: with these the worker would trace for itself, and write poll URLs with their tokens
+    # into spans (docs/telemetry.md).
+    "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY",
+    "PYTHON_ENABLE_OPENTELEMETRY",
+    "FASTAPI_OTEL_AUTO_CONFIGURE",
 )
 REFUSED_SITE_CONFIG = (
     *("alwaysOn", "linuxFxVersion", "ftpsState", "functionAppScaleLimit", "healthCheckPath"),

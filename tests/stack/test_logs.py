@@ -1,4 +1,4 @@
-"""Nothing in the logs opens a door or repeats a prompt, whatever the app went through."""
+"""Nothing in the logs, nor in traces and metrics, opens a door or repeats a prompt, whatever the app went through."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import httpx
 
 from local.stack import Stack
 from local.state import StackInfo
+from tests.support import telemetry
 from tests.support.model_control import ModelControl
 from tests.support.peers import disturb_topic, fetch
 from tests.support.photographs import mask, photograph
 from tests.support.requests import generate, generated, polled_to_its_end, run, submit
+from tests.support.waiting import eventually
 
 SECRET = "tangerine"  # of the prompts, and of nothing else in the stack
 CREDENTIALS = {
@@ -26,13 +28,19 @@ CREDENTIALS = {
 
 
 async def test_even_the_most_talkative_logs_hold_no_prompt_and_no_credential(make_stack: Callable[..., Stack]) -> None:
-    info = make_stack(environ={"AzureFunctionsJobHost__logging__logLevel__default": "Debug"}).info
+    talkative = {"AzureFunctionsJobHost__logging__logLevel__default": "Debug", "LOCAL_TELEMETRY": "1"}
+    info = make_stack(environ=talkative).info
     assert info is not None
     headers = {"x-functions-key": info.key}
     async with httpx.AsyncClient(base_url=info.app, headers=headers, timeout=60, trust_env=False) as app:
         seen = await everything(app, info)
 
-    text = read_log(info)
+    runs = read_log(info).count(" ended: ")
+    await eventually(lambda: len(telemetry.spans(info, name="run")) == runs > 0, within=30, what="every run's span")
+    sent = telemetry.everything(info)
+    assert "moderation_blocked" in sent
+    assert "image_generations_v1" in sent
+    text = read_log(info) + sent
     assert "image_generations_v1" in text
     assert "moderation_blocked" in text
     assert SECRET not in text

@@ -1,0 +1,115 @@
+"""Metrics: the one list of what is counted and measured, with units by UCUM (https://ucum.org/ucum).
+
+Rooms name an instrument of the list and a value. Attributes have few values, all of them known beforehand: deployments,
+models, doors, states and codes; never an owner or a job. docs/telemetry.md explains each; a test compares the two.
+Without anybody to send them to (`exporting`), recording does nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Literal
+
+from shared.errors import CODES
+from shared.platform import tracing
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, _Gauge
+
+SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 14400, 86400)
+"""Bounds of the histograms: from a store of milliseconds to the day a job may wait."""
+_SERVICE_CODES = frozenset(
+    {
+        "moderation_blocked",
+        "content_policy_violation",
+        "contentFilter",
+        "content_filter",
+        "ResponsibleAIPolicyViolation",
+    }
+)
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    kind: Literal["histogram", "counter", "gauge"]
+    unit: str
+    description: str
+
+
+INSTRUMENTS: dict[str, Instrument] = {
+    "darkroom.queue.wait": Instrument("histogram", "s", "From when a job's message was due to its run"),
+    "darkroom.pacing.wait": Instrument("histogram", "s", "From when a job wanted the model to its turn"),
+    "darkroom.model.duration": Instrument("histogram", "s", "From sending a call to the head of its answer"),
+    "darkroom.decode.duration": Instrument("histogram", "s", "From the head of an answer to its last byte, decoded"),
+    "darkroom.store.duration": Instrument("histogram", "s", "From the end of an answer to the end of its job"),
+    "darkroom.model.calls": Instrument("counter", "{call}", "Calls to the model"),
+    "darkroom.refusals": Instrument("counter", "{call}", "Calls the model refused for what was asked"),
+    "darkroom.tokens": Instrument("counter", "{token}", "Tokens the model reported"),
+    "darkroom.cost": Instrument("counter", "{currency}", "What calls cost by the price list"),
+    "darkroom.jobs.ended": Instrument("counter", "{job}", "Jobs that ended"),
+    "darkroom.deployments.out": Instrument("gauge", "1", "1 while a deployment is not called, else 0"),
+}
+
+_meter: Meter | None = None
+_call: ContextVar[Mapping[str, str]] = ContextVar("darkroom_call", default={})  # noqa: B039 - nobody changes it
+
+
+def send_to(provider: MeterProvider) -> None:
+    """Record with `provider` from here on. As with spans it is nobody else's."""
+    global _meter
+    _meter = provider.get_meter(tracing.SCOPE)
+    _made.cache_clear()
+
+
+def record(name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
+    """Measure (histogram, gauge) or add (counter) `value`."""
+    instrument = _made(name)
+    match INSTRUMENTS[name].kind:
+        case "histogram":
+            instrument.record(value, attributes)  # type: ignore[union-attr]
+        case "counter":
+            instrument.add(value, attributes)  # type: ignore[union-attr]
+        case "gauge":
+            instrument.set(value, attributes)  # type: ignore[union-attr]
+
+
+def during_a_call(facts: Mapping[str, str]) -> None:
+    """What is `timed` from here on, in this task and those it starts, has these attributes too."""
+    _call.set(facts)
+
+
+async def timed[T](span: str, name: str, work: Awaitable[T]) -> T:
+    """Await `work` within a span, and record its seconds and outcome."""
+    begun, outcome = time.monotonic(), "ok"
+    try:
+        with tracing.span(span):
+            return await work
+    except BaseException as error:
+        outcome = code(tracing.reason(error))
+        raise
+    finally:
+        record(name, time.monotonic() - begun, {**_call.get(), "darkroom.outcome": outcome})
+
+
+def code(text: str | None) -> str:
+    """`text` if it is a code of ours or a refusal of policy, which are few; else `other`."""
+    return text if text in CODES or text in _SERVICE_CODES else OTHER
+
+
+@cache
+def _made(name: str) -> Counter | Histogram | _Gauge:
+    from opentelemetry.metrics import NoOpMeter
+
+    meter = _meter or NoOpMeter(tracing.SCOPE)
+    wanted = INSTRUMENTS[name]
+    if wanted.kind == "histogram":
+        return meter.create_histogram(
+            name, wanted.unit, wanted.description, explicit_bucket_boundaries_advisory=SECONDS
+        )
+    make = meter.create_counter if wanted.kind == "counter" else meter.create_gauge
+    return make(name, wanted.unit, wanted.description)
