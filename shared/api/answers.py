@@ -58,9 +58,10 @@ def _error() -> Schema:
         "code": string(f"One of Darkroom's own ({', '.join(f'`{code}`' for code in CODES)}), or the model service's."),
         "inner_error": inner,
     }
-    return given(
+    body = given(
         members, ("inner_error",), "As the images API has it; refusals of the model service keep all that it said."
     )
+    return {**body, "additionalProperties": True}
 
 
 def _summary() -> dict[str, Schema]:
