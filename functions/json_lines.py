@@ -1,6 +1,5 @@
 """JSON Lines at the doors (https://jsonlines.org): one JSON value to a line, read while the body arrives."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,7 +11,6 @@ from shared.platform.lines import split
 
 MEDIA_TYPES = ("application/jsonl", "application/x-ndjson", "application/ndjson", "application/json-lines")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_LARGE_LINE_BYTES = 2**20  # parsing more would hold up the event loop for milliseconds
 
 
 async def read_lines(req: Request, most: int) -> tuple[list[Any], list[int]]:
@@ -37,7 +35,7 @@ async def read_lines(req: Request, most: int) -> tuple[list[Any], list[int]]:
 
 async def _value(line: bytes, number: int) -> Any:
     try:
-        return web.parse_json(line) if len(line) < _LARGE_LINE_BYTES else await asyncio.to_thread(web.parse_json, line)
+        return await web.parse_json(line)
     except DarkroomError as error:
         cause = error.__cause__
         column = f", column {cause.colno}" if isinstance(cause, json.JSONDecodeError) else ""

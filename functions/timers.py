@@ -1,13 +1,11 @@
 """The clock's door: what has to happen though nobody asks. Events the topic did not take, jobs nobody runs, what is too
 old to be kept."""
 
-import asyncio
-from collections.abc import Awaitable
-
 import azure.functions as func
 
 from shared.pipeline import announce, batches, leftovers, recover, retention
 from shared.platform import telemetry
+from shared.platform.tasks import all_of
 
 blueprint = func.Blueprint()
 
@@ -15,13 +13,13 @@ blueprint = func.Blueprint()
 @blueprint.timer_trigger(arg_name="timer", schedule="*/30 * * * * *", use_monitor=False)
 @telemetry.without_words
 async def send_outbox(timer: func.TimerRequest) -> None:
-    await _each(announce.send_due(), announce.deliver_due())
+    await all_of(announce.send_due(), announce.deliver_due())
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="15 * * * * *", use_monitor=False)
 @telemetry.without_words
 async def recover_jobs(timer: func.TimerRequest) -> None:
-    await _each(recover.abandoned(), batches.abandoned())
+    await all_of(recover.abandoned(), batches.abandoned())
 
 
 @blueprint.timer_trigger(arg_name="timer", schedule="0 5 * * * *", use_monitor=False)
@@ -34,10 +32,3 @@ async def remove_expired(timer: func.TimerRequest) -> None:
 @telemetry.without_words
 async def remove_leftovers(timer: func.TimerRequest) -> None:
     await leftovers.remove()
-
-
-async def _each(*work: Awaitable[object]) -> None:
-    """Do all of `work`, what fails of it or not; then raise the first failure."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    if failed := [one for one in done if isinstance(one, BaseException)]:
-        raise failed[0]

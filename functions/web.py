@@ -80,13 +80,17 @@ def caller(req: Request) -> Caller:
 def query(req: Request, *names: str) -> dict[str, str]:
     """The query parameters of a route that knows `names` only; the platform's own `code`, a function key, is left out.
 
-    Raises `unknown_parameter`.
+    Raises `unknown_parameter`, and `invalid_value` for one that is given twice.
     """
-    given = {name: value for name, value in req.query_params.items() if name != "code"}
-    if unknown := given.keys() - set(names):
+    given = [(name, value) for name, value in req.query_params.multi_items() if name != "code"]
+    found = dict(given)
+    if unknown := found.keys() - set(names):
         name = min(unknown)
         raise DarkroomError("unknown_parameter", f"Unknown parameter: '{name[:100]}'.", param=name[:100])
-    return given
+    for name in found:
+        if sum(name == other for other, _ in given) > 1:
+            raise DarkroomError("invalid_value", f"'{name}' is given more than once; send it once.", param=name)
+    return found
 
 
 def content_type(req: Request) -> str:
@@ -122,13 +126,15 @@ async def json_body(req: Request, *, also: str = "") -> Any:
     body = bytearray()
     async for chunk in body_chunks(req):
         body += chunk
-    if len(body) < _LARGE_JSON_BYTES:
-        return parse_json(body)
-    return await asyncio.to_thread(parse_json, body)
+    return await parse_json(body)
 
 
-def parse_json(text: bytes | bytearray | str) -> Any:
+async def parse_json(text: bytes | bytearray) -> Any:
     """Strict JSON: no NaN, no nesting beyond what the parser bears. Raises `invalid_json`."""
+    return await asyncio.to_thread(_parse, text) if len(text) >= _LARGE_JSON_BYTES else _parse(text)
+
+
+def _parse(text: bytes | bytearray) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

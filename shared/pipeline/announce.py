@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from shared.delivery import events
 from shared.errors import DarkroomError
 from shared.jobs import batch as documents
 from shared.jobs.job import Job
-from shared.jobs.outbox import OutboxEntry, What
-from shared.jobs.outbox import UndeliverableError as UndeliverableError  # for the senders
+from shared.jobs.outbox import OutboxEntry, UndeliverableError, What
 from shared.pipeline import callbacks, deliveries, read
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform import clients, tracing
+from shared.platform.tasks import all_of
 from shared.platform.telemetry import log_unexpected
 from shared.settings import settings
 
@@ -90,7 +90,7 @@ async def send_due() -> int:
             if taken := await _taken(room, entry, FIRST_RETRY):
                 await _send(room, taken)
 
-    await _all([again(entry) for entry in entries])
+    await all_of(*map(again, entries))
     return len(entries)
 
 
@@ -114,7 +114,7 @@ async def deliver_due() -> int:
             if taken is not None and takes:
                 takes = await _send(room, taken) and asyncio.get_running_loop().time() < ends
 
-    await _all([to_one(some) for some in by_subscription.values()])
+    await all_of(*map(to_one, by_subscription.values()))
     return len(entries)
 
 
@@ -122,13 +122,6 @@ async def _taken(room: Rooms, entry: OutboxEntry, first_retry: timedelta) -> Out
     """`entry`, put off before it is sent: of several timers one gets it."""
     pause = min(first_retry * 2 ** min(entry.tries, 10), LONGEST_RETRY)
     return await room.outbox.postpone(entry, datetime.now(UTC) + pause)
-
-
-async def _all(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Do all of `work`, then raise the first of its failures."""
-    done = await asyncio.gather(*work, return_exceptions=True)
-    if failed := [one for one in done if isinstance(one, BaseException)]:
-        raise failed[0]
 
 
 async def _send(room: Rooms, entry: OutboxEntry) -> bool:
@@ -140,7 +133,7 @@ async def _send(room: Rooms, entry: OutboxEntry) -> bool:
         return False
 
 
-async def the_job(room: Rooms, entry: OutboxEntry) -> Job:
+async def _the_job(room: Rooms, entry: OutboxEntry) -> Job:
     """The job an entry is about. Raises `UndeliverableError` when retention was faster."""
     job = await room.store.get(entry.job_id)
     if job is None:
@@ -149,7 +142,7 @@ async def the_job(room: Rooms, entry: OutboxEntry) -> Job:
 
 
 async def _publish(room: Rooms, entry: OutboxEntry) -> None:
-    job = await the_job(room, entry)
+    job = await _the_job(room, entry)
     await first_tries(room, await deliveries.hand_out(room, entry, job))
     current = settings()
     event = events.completion(
@@ -185,11 +178,11 @@ def _topic() -> EventGridPublisherClient:
 
 
 async def _call_back(room: Rooms, entry: OutboxEntry) -> None:
-    await callbacks.call_back(room, await the_job(room, entry))
+    await callbacks.call_back(room, await _the_job(room, entry))
 
 
 async def _deliver(room: Rooms, entry: OutboxEntry) -> None:
-    await deliveries.deliver(room, entry, await the_job(room, entry))
+    await deliveries.deliver(room, entry, await _the_job(room, entry))
 
 
 _SENDERS: dict[What, Sender] = {

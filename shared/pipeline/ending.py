@@ -32,12 +32,12 @@ async def end(
 
     Whoever repeats this after a failure passes the same `due`: it is part of the outbox rows' keys.
     """
-    failed = error is not None and status is Status.FAILED
-    row = error.to_row() if error is not None and failed else None
-    job, entries = await lease.finish(status, error=row, due=due or first_retry())
-    why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error is not None and failed else ""
+    if status is not Status.FAILED:
+        error = None
+    job, entries = await lease.finish(status, error=error.to_row() if error else None, due=due or first_retry())
+    why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error else ""
     log.info("job %s ended: %s%s", job.id, job.status, why)
-    observing.ended(job, error.code if error is not None and failed else None)
+    observing.ended(job, error.code if error else None)
     await announce.first_tries(room, entries)
 
 

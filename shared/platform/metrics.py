@@ -7,6 +7,7 @@ Without anybody to send them to (`exporting`), recording does nothing.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable, Mapping
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ from shared.platform import tracing
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, _Gauge
+
+log = logging.getLogger("darkroom")
 
 SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800, 3600, 14400, 86400)
 """Bounds of the histograms: from a store of milliseconds to the day a job may wait."""
@@ -67,15 +70,19 @@ def send_to(provider: MeterProvider) -> None:
 
 
 def record(name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
-    """Measure (histogram, gauge) or add (counter) `value`."""
-    instrument = _made(name)
-    match INSTRUMENTS[name].kind:
-        case "histogram":
-            instrument.record(value, attributes)  # type: ignore[union-attr]
-        case "counter":
-            instrument.add(value, attributes)  # type: ignore[union-attr]
-        case "gauge":
-            instrument.set(value, attributes)  # type: ignore[union-attr]
+    """Measure (histogram, gauge) or add (counter) `value`. Never raises: an image that was paid for must not be lost
+    over a figure about it."""
+    try:
+        instrument = _made(name)
+        match INSTRUMENTS[name].kind:
+            case "histogram":
+                instrument.record(value, attributes)  # type: ignore[union-attr]
+            case "counter":
+                instrument.add(value, attributes)  # type: ignore[union-attr]
+            case "gauge":
+                instrument.set(value, attributes)  # type: ignore[union-attr]
+    except Exception as error:  # noqa: BLE001 - see above
+        log.warning("%s was not recorded: %s", name, type(error).__name__)
 
 
 def during_a_call(facts: Mapping[str, str]) -> None:

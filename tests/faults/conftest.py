@@ -3,6 +3,7 @@
 - `model`: a GPT-Image server of the session with two deployments, `gpt-image-1` and `second`, new for each test.
 - `app`: the pipeline in this process, against `model` and a fresh storage account; its one deployment is `gpt-image-1`.
   `configure` gives it other deployments and settings.
+- `receiver`: an https server that notes what it is sent.
 - `stack_model`, `stack_storage`: the model server and the storage of the session's stack; what a test's faults told
   the stack's app about its deployment is forgotten afterwards.
 - `ask_often`: who waits in this process for a job that runs elsewhere looks at it all the time.
@@ -26,6 +27,7 @@ from local.state import StackInfo
 from shared.pipeline import waiting
 from tests.support.app_in_process import App, deployment, running, use_settings
 from tests.support.model_control import ModelControl
+from tests.support.receiver import Receiver, receiving
 from tests.support.storage import Storage
 
 
@@ -72,6 +74,12 @@ async def app(
     configure([deployment(model.url)])
     async with running(model, azurite_environment) as app:
         yield app
+
+
+@pytest.fixture
+async def receiver(certificates: Certificates) -> AsyncIterator[Receiver]:
+    async with receiving(certificates) as receiver:
+        yield receiver
 
 
 @pytest.fixture

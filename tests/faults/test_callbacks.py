@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,19 +29,13 @@ from shared.platform import outbound, tracing
 from tests.support.announcing import first_tries, next_round
 from tests.support.app_in_process import App, deployment
 from tests.support.doors import call
-from tests.support.receiver import Receiver, answer, receiving
+from tests.support.receiver import Receiver, answer
 from tests.support.waiting import eventually
 
 KEY = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
 OLD = f"whsec_{base64.b64encode(b'o' * 32).decode()}"
 SETTINGS = {"CALLBACK_HOSTS": "127.0.0.1", "CALLBACK_SIGNING_KEY": f"{KEY},{OLD}", "ALLOW_PRIVATE_NETWORKS": "1"}
 Configure = Callable[..., None]
-
-
-@pytest.fixture
-async def receiver(certificates: Certificates) -> AsyncIterator[Receiver]:
-    async with receiving(certificates) as receiver:
-        yield receiver
 
 
 @pytest.fixture

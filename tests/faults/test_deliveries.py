@@ -36,12 +36,6 @@ Configure = Callable[..., None]
 
 
 @pytest.fixture
-async def receiver(certificates: Certificates) -> AsyncIterator[Receiver]:
-    async with receiving(certificates) as receiver:
-        yield receiver
-
-
-@pytest.fixture
 async def other(certificates: Certificates) -> AsyncIterator[Receiver]:
     async with receiving(certificates) as receiver:
         yield receiver

@@ -43,3 +43,12 @@ async def test_the_images_api_passes_them_over(app: App) -> None:
 
     assert answer.status_code == 200
     assert len(app.model.calls()) == 1
+
+
+async def test_one_that_is_given_twice_is_refused_too(app: App) -> None:
+    job = await app.run()
+    query = [("purge", "false"), ("purge", "true")]
+    answer = await call(ROUTES["cancel_job"], method="DELETE", path_params={"id": job.id}, query=query)
+
+    assert (answer.status_code, json.loads(bytes(answer.body))["error"]["param"]) == (400, "purge")
+    assert app.storage.requests_of(job.id), "nothing was purged"

@@ -14,15 +14,13 @@ import pytest
 
 from local.state import StackInfo
 from tests.support import peers
-from tests.support.dropping import Folder
+from tests.support.dropping import FILES, REQUEST, Folder
 from tests.support.model_control import ModelControl
 from tests.support.pictures import good_mask, png
 from tests.support.requests import polled_to_its_end
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
 
-REQUEST = {"prompt": "a lighthouse", "quality": "low", "mask": "mask.png"}
-FILES: dict[str, Any] = {"image.png": png(), "mask.png": good_mask(), "request.json": REQUEST}
 EVENTS = "/admin/_local/blob-events"
 
 

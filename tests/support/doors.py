@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,7 +18,7 @@ async def call(
     method: str = "POST",
     headers: Mapping[str, str] | None = None,
     path_params: Mapping[str, str] | None = None,
-    query: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | Sequence[tuple[str, str]] = (),
     leave: bool = False,
     gone: asyncio.Event | None = None,
 ) -> Response:
@@ -38,7 +38,7 @@ async def call(
         "type": "http",
         "method": method,
         "path": "/",
-        "query_string": urlencode(query or {}).encode(),
+        "query_string": urlencode(query).encode(),
         "headers": [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()],
         "path_params": dict(path_params or {}),
     }

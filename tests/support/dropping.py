@@ -10,7 +10,12 @@ from typing import Any
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import ContainerClient
 
+from tests.support.app_in_process import App
+from tests.support.pictures import good_mask, png
 from tests.support.storage import Storage
+
+REQUEST = {"prompt": "a lighthouse", "quality": "low", "mask": "mask.png", "metadata": {"order": "1017"}}
+FILES: dict[str, Any] = {"image.png": png(), "mask.png": good_mask(), "request.json": REQUEST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +56,14 @@ class Folder:
 
     def _container(self) -> ContainerClient:
         return self.storage.container("uploads")
+
+
+def jobs(app: App) -> list[dict[str, Any]]:
+    """The rows of all jobs."""
+    return [row for row in app.storage.rows("jobs") if row["RowKey"].startswith("j:")]
+
+
+def drop(folder: Folder, *names: str) -> None:
+    """Drop those of `FILES` that are named, or all."""
+    for name in names or FILES:
+        folder.drop(name, FILES[name])

@@ -42,3 +42,15 @@ async def test_what_is_timed_gives_its_answer_and_its_failure() -> None:
     assert await metrics.timed("decode", "darkroom.decode.duration", works()) == 7
     with pytest.raises(ValueError):  # noqa: PT011 - it has no words
         await metrics.timed("decode", "darkroom.decode.duration", fails())
+
+
+def test_a_figure_that_cannot_be_recorded_costs_nothing_but_itself(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(name: str) -> None:
+        raise RuntimeError("words that are nobody's business")
+
+    monkeypatch.setattr(metrics, "_made", broken)
+
+    metrics.record("darkroom.tokens", 7)
+    assert [record.getMessage() for record in caplog.records] == ["darkroom.tokens was not recorded: RuntimeError"]
