@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import functools
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
-from shared.platform import incoming, principals, telemetry
+from shared.platform import incoming, principals, strict_json, telemetry
 from shared.platform.principals import Caller
 from shared.settings import settings
 
@@ -130,20 +129,9 @@ async def json_body(req: Request, *, also: str = "") -> Any:
 
 
 async def parse_json(text: bytes | bytearray) -> Any:
-    """Strict JSON: no NaN, no nesting beyond what the parser bears. Raises `invalid_json`."""
-    return await asyncio.to_thread(_parse, text) if len(text) >= _LARGE_JSON_BYTES else _parse(text)
-
-
-def _parse(text: bytes | bytearray) -> Any:
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise DarkroomError("invalid_json", f"The body is no valid JSON{where}.") from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
+    """Strict JSON, a large one beside the event loop. Raises `invalid_json`."""
+    large = len(text) >= _LARGE_JSON_BYTES
+    return await asyncio.to_thread(strict_json.parse, text) if large else strict_json.parse(text)
 
 
 async def closing(blob: BlobResponse) -> AsyncIterator[bytes]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.images.fields import invalid, missing, shown, wrong_type
+from shared.images.fields import invalid, missing, refuse_unknown, wrong_type
 
 MAX_BOXES = 64
 _MEMBERS = ("x", "y", "width", "height")
@@ -81,10 +81,7 @@ def draw(boxes: Sequence[Box], width: int, height: int) -> bytes:
 def _box(param: str, value: Any) -> Box:
     if not isinstance(value, Mapping):
         raise wrong_type(param, "an object", value)
-    for name in value:
-        if name not in _MEMBERS:
-            where = f"{param}.{shown(str(name))}"
-            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{where}'.", param=where)
+    refuse_unknown(value, _MEMBERS, param)
     numbers = {name: _number(f"{param}.{name}", value.get(name)) for name in _MEMBERS}
     for side in ("width", "height"):
         if not numbers[side]:

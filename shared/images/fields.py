@@ -54,6 +54,14 @@ def missing(param: str, hint: str = "") -> DarkroomError:
     return DarkroomError("missing_required_parameter", f"{message} {hint}".rstrip(), param=param)
 
 
+def refuse_unknown(given: Iterable[Any], known: Collection[str], within: str = "") -> None:
+    """Refuse the first of the names `given` that is not known, by its name; `within` is the field that holds them."""
+    for name in given:
+        if name not in known:
+            param = f"{within}.{shown(str(name))}" if within else shown(str(name))
+            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{param}'.", param=param)
+
+
 def invalid(param: str, message: str) -> DarkroomError:
     return DarkroomError("invalid_value", message, param=param)
 

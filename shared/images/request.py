@@ -27,6 +27,7 @@ from shared.images.fields import (
     listed,
     missing,
     one_of,
+    refuse_unknown,
     shown,
     text,
     unsupported,
@@ -157,11 +158,7 @@ def parse(
         raise DarkroomError("invalid_type", "Expected the request to be a JSON object.")
     # The images API calls its optional fields nullable: null is the same as leaving the field out.
     given = {name: value for name, value in data.items() if value is not None}
-    for name in given:
-        if name not in _FIELDS:
-            raise DarkroomError(
-                "unknown_parameter", f"Unknown parameter: '{shown(str(name))}'.", param=shown(str(name))
-            )
+    refuse_unknown(given, _FIELDS)
     model, renamed = _deployment(given, deployment, deployments)
     row = capabilities(deployments[model], platform)
     sources = (*images, *_sources(given, row.max_images))

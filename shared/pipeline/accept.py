@@ -131,12 +131,17 @@ async def submit(intake: Intake, accepted: AcceptedRequest, caller: Caller, aske
     )
     if hashed not in job.token_hashes:
         return Submitted(await room.store.add_token(job.id, hashed), token, joined=True)
-    try:
-        await room.queue.submit(job.id)
-    except DarkroomError as error:
-        # Accepted all the same: refused now, it would be sent again while the timer finds and runs this one.
-        log.warning("the message of job %s was not taken (%s); the timer sends another", job.id, error.code)
+    await send(room, job.id)
     return Submitted(job, token)
+
+
+async def send(room: Rooms, job_id: str) -> None:
+    """Send the message of an accepted job. One that is not taken refuses nobody: the request would be sent again while
+    the timer finds and runs this job."""
+    try:
+        await room.queue.submit(job_id)
+    except DarkroomError as error:
+        log.warning("the message of job %s was not taken (%s); the timer sends another", job_id, error.code)
 
 
 @tracing.traced("accept")

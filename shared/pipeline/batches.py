@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.images.fields import shown, wrong_type
+from shared.images.fields import refuse_unknown, wrong_type
 from shared.images.metadata import check_metadata
 from shared.jobs import batch as documents
 from shared.jobs.batch import Batch
@@ -71,10 +71,7 @@ def read(data: Any) -> Body:
         return Body(data)
     if not isinstance(data, Mapping):
         raise DarkroomError("invalid_type", "Expected an array of requests, or an object with 'requests'.")
-    for name in data:
-        if name not in ("requests", "metadata"):
-            param = shown(str(name))
-            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{param}'.", param=param)
+    refuse_unknown(data, ("requests", "metadata"))
     requests = data.get("requests")
     if requests is None:
         raise DarkroomError("missing_required_parameter", "Missing required parameter: 'requests'.", param="requests")

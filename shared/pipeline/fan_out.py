@@ -27,7 +27,7 @@ from shared.jobs.batch_lease import BatchLease
 from shared.jobs.batches import MOST_AT_ONCE, batch_of
 from shared.jobs.job import Job, Status, new_id, new_runner
 from shared.jobs.queue import parse_message
-from shared.pipeline import announce, batch_jobs, cancel, ending, observing
+from shared.pipeline import accept, announce, batch_jobs, cancel, ending, observing
 from shared.pipeline.batches import REQUESTS
 from shared.pipeline.rooms import Rooms, rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT
@@ -148,7 +148,7 @@ class _Run:
         entries = await self.lease.make(jobs, due=ending.first_retry())
         if self.lease.work.made == start:
             return  # canceled meanwhile
-        await _at_once(_STORED_AT_ONCE, [partial(self._send, job) for job in jobs if not job.ended])
+        await _at_once(_STORED_AT_ONCE, [partial(accept.send, self.room, job.id) for job in jobs if not job.ended])
         for job in jobs:
             if job.ended:
                 log.info("job %s ended: failed (%s)", job.id, (job.error or {}).get("code"))
@@ -158,12 +158,6 @@ class _Run:
     async def _prepared(self, batch: Batch, job_id: str, line: bytes | None) -> Job:
         self.lease.check()
         return await batch_jobs.prepare(self.room, batch, job_id, line, check=self.lease.check)
-
-    async def _send(self, job: Job) -> None:
-        try:
-            await self.room.queue.submit(job.id)
-        except DarkroomError as error:
-            log.warning("the message of job %s was not taken (%s); the timer sends another", job.id, error.code)
 
     # -- jobs are canceled -----------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.images.fields import invalid, missing, one_of, shown, wrong_type
+from shared.images.fields import invalid, missing, one_of, refuse_unknown, wrong_type
 from shared.images.metadata import check_metadata
 from shared.images.sources import check_url
 from shared.jobs import subscriptions as documents
@@ -104,9 +104,7 @@ def read(data: Any) -> Wish:
     """`{"url": "https://...", "statuses": [...], "metadata": {...}}`, held against the rules that need no network."""
     if not isinstance(data, Mapping):
         raise DarkroomError("invalid_type", "Expected the request to be a JSON object.")
-    for name in data:
-        if name not in _FIELDS:
-            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{shown(name)}'.", param=shown(name))
+    refuse_unknown(data, _FIELDS)
     if data.get("url") is None:
         raise missing("url", "Send the https URL that ended jobs are to be POSTed to.")
     if not isinstance(data["url"], str):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.images.fields import invalid, missing, shown, text, wrong_type
+from shared.images.fields import invalid, missing, refuse_unknown, text, wrong_type
 from shared.jobs.job import new_id
 from shared.jobs.upload_folder import CONTAINER
 from shared.pipeline.rooms import rooms
@@ -59,9 +59,7 @@ def content_type(name: str) -> str:
 def _names(data: Any) -> list[str]:
     if not isinstance(data, Mapping):
         raise DarkroomError("invalid_type", "Expected the request to be a JSON object.")
-    for name in data:
-        if name != "files":
-            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{shown(name)}'.", param=shown(name))
+    refuse_unknown(data, ("files",))
     files = data.get("files")
     if files is None:
         raise missing("files", 'Send the names of the files to come: {"files": ["image.png", "mask.png"]}.')

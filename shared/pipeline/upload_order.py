@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from shared.images.sources import MAX_IMAGE_BYTES, Source
 from shared.images.upload_metadata import asks, parse_blob_metadata
 from shared.jobs.upload_folder import NOTES, UploadedFile, UploadFolder
 from shared.pipeline import accept
+from shared.platform import strict_json
 
 REQUEST = "request.json"
 MAX_REQUEST_BYTES = 256 * 1024
@@ -90,19 +90,10 @@ async def _json(folder: UploadFolder, file: UploadedFile) -> dict[str, Any]:
         raise DarkroomError(
             "request_too_large", f"{REQUEST} has {file.bytes} bytes; at most {MAX_REQUEST_BYTES} are taken."
         )
-    try:
-        # Bytes: the reader finds out UTF-8 with or without a mark, UTF-16 and UTF-32.
-        data = json.loads(await folder.read(file), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise DarkroomError("invalid_json", f"{REQUEST} is no valid JSON{where}.") from None
+    data = strict_json.parse(await folder.read(file), REQUEST)
     if not isinstance(data, dict):
         raise DarkroomError("invalid_type", f"Expected {REQUEST} to be a JSON object.")
     return data
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _images(data: Mapping[str, Any], file: UploadedFile, files: Mapping[str, UploadedFile]) -> tuple[str, ...] | None:

@@ -159,7 +159,7 @@ async def _accept(room: Rooms, folder: UploadFolder, order: Order, files: Mappin
         # Before the job: a folder whose job was made by a process that died here is not taken for a new one.
         before = await _note_job(folder, order.file, job_id, _CLAIMED, instead_of=before)
         await accept.enter(place.intake, accepted, caller, Door.UPLOAD, idempotency=place.row)
-        await _submit(room, job_id)
+        await accept.send(room, job_id)
     await _settle(folder, order.file, job_id, files, instead_of=before)
 
 
@@ -169,13 +169,6 @@ async def _understood(
     images = [await intake.take("image", folder.stream(files[name])) for name in order.images or ()]
     mask = await intake.take("mask", folder.stream(files[order.mask])) if order.mask else None
     return await accept.understand(intake, caller, order.data, kind=None, images=images, mask=mask)
-
-
-async def _submit(room: Rooms, job_id: str) -> None:
-    try:
-        await room.queue.submit(job_id)
-    except DarkroomError as error:
-        log.warning("the message of job %s was not taken (%s); the timer sends another", job_id, error.code)
 
 
 async def _settle(
