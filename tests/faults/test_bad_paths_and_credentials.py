@@ -90,11 +90,13 @@ async def test_a_poll_token_opens_its_own_job_only(
             httpx.URL(first).copy_with(params={"token": ""}),
             httpx.URL(first).copy_with(query=b""),
             httpx.URL(first).copy_with(query=b"token=%ff%fe"),
-            httpx.URL(first).copy_with(query=b"token=%00&token=" + b"x" * 4_000),
+            httpx.URL(first).copy_with(query=b"token=%00" + b"x" * 4_000),
         ):
             answer = await anyone.get(url)
             assert error_of(answer, status=403)["code"] == "invalid_poll_token", url
             assert token not in answer.text
+        twice = await anyone.get(httpx.URL(first).copy_with(query=f"token=x&token={token}".encode()))
+        assert error_of(twice, status=400)["param"] == "token"
         for path in ("", "/events"):
             stripped = httpx.URL(first).copy_with(path=httpx.URL(first).path.removesuffix("/poll") + path)
             assert (await anyone.get(stripped)).status_code in (401, 404), "a poll token opens more than the poll"
