@@ -44,7 +44,7 @@ param existingOpenAiResourceId string = ''
 @description('Endpoint of that account; empty: https://<its name>.openai.azure.com.')
 param existingOpenAiEndpoint string = ''
 
-@description('Name of the deployment in that account; its model is modelName.')
+@description('Name of the deployment in that account, of modelName; empty: it has the name of the model.')
 param existingOpenAiDeployment string = ''
 
 // -- the app
@@ -84,6 +84,15 @@ param imageUrlHosts string = ''
 
 @description('Hosts, separated by commas, that may be called back; a signing key is made when there are any.')
 param callbackHosts string = ''
+
+@description('What tokens cost: the path of a file that is deployed with the app, or JSON; empty: shared/images/prices.json.')
+param tokenPrices string = ''
+
+@description('Name of the certificate in the vault that derived images are signed with; empty: they are not signed.')
+param signingCertificateName string = ''
+
+@description('Certificates between that one and its root, as PEM.')
+param signingCertificateChain string = ''
 
 @description('Any other setting of docs/settings.md.')
 param additionalSettings object = {}
@@ -158,11 +167,12 @@ var newDeployments = [for (region, index) in regions: {
   priority: index
   api_version: modelApiVersion
 }]
+var existingDeployment = empty(existingOpenAiDeployment) ? modelName : existingOpenAiDeployment
 var existingDeployments = [
   {
-    name: existingOpenAiDeployment
+    name: existingDeployment
     endpoint: existingEndpoint
-    deployment: existingOpenAiDeployment
+    deployment: existingDeployment
     model: modelName
     requests_per_minute: requestsPerMinute
     api_version: modelApiVersion
@@ -242,7 +252,7 @@ module models 'modules/model.bicep' = [for region in regions: {
 }]
 
 module existingModel 'modules/existing-model.bicep' = if (useExisting) {
-  name: 'existing-model'
+  name: 'existing-model-${resourceToken}'
   scope: resourceGroup(existingParts[2], existingParts[4])
   params: {
     accountName: existingParts[8]
@@ -270,7 +280,6 @@ module uploads 'modules/uploads.bicep' = {
     location: location
     tags: tags
     storageAccountName: storage.outputs.name
-    deadLetterContainer: storage.outputs.deadLetterContainer
     byQueue: eventsByQueue
   }
 }
@@ -286,6 +295,7 @@ module vault 'modules/vault.bicep' = {
     workspaceId: monitor.outputs.workspaceId
     purgeProtection: vaultPurgeProtection
     privateNetwork: privateNetwork
+    signs: !empty(signingCertificateName)
   }
 }
 
@@ -334,6 +344,9 @@ module app 'modules/app.bicep' = {
     readableContainers: readableContainers
     imageUrlHosts: imageUrlHosts
     callbackHosts: callbackHosts
+    signingCertificateName: signingCertificateName
+    signingCertificateChain: signingCertificateChain
+    tokenPrices: tokenPrices
     retentionDays: retentionDays
     authClientId: authClientId
     authAllowedClients: authAllowedClients
@@ -371,17 +384,6 @@ module alerts 'modules/alerts.bicep' = {
     email: alertEmail
     modelName: modelName
     modelRetires: known.retires
-  }
-}
-
-module workbook 'modules/workbook.bicep' = {
-  name: 'workbook'
-  scope: group
-  params: {
-    token: resourceToken
-    location: location
-    tags: tags
-    workspaceId: monitor.outputs.workspaceId
   }
 }
 

@@ -24,6 +24,9 @@ param corsOrigins string
 param readableContainers string
 param imageUrlHosts string
 param callbackHosts string
+param signingCertificateName string
+param signingCertificateChain string
+param tokenPrices string
 param retentionDays int
 param authClientId string
 param authAllowedClients string
@@ -176,6 +179,9 @@ var darkroomSettings = {
   IMAGE_URL_HOSTS: imageUrlHosts
   CALLBACK_HOSTS: callbackHosts
   CALLBACK_SIGNING_KEY: empty(callbackHosts) ? '' : '@Microsoft.KeyVault(SecretUri=${vaultUri}secrets/callback-signing-key)'
+  TOKEN_PRICES: tokenPrices
+  SIGNING_CERTIFICATE: empty(signingCertificateName) ? '' : '${vaultUri}certificates/${signingCertificateName}'
+  SIGNING_CERTIFICATE_CHAIN: signingCertificateChain
   RETENTION_DAYS: retentionDays > 0 ? string(retentionDays) : ''
 }
 // Sign-in without a secret: the app's identity vouches for it, by a federated credential of the app registration.

@@ -1,4 +1,5 @@
-// Where logs, traces and metrics go. Telemetry is sent with the app's identity; the ingestion key alone opens nothing.
+// Where logs, traces and metrics go. Telemetry is sent with the app's identity; the ingestion key alone opens nothing. A workbook
+// shows it: requests, jobs and why they failed, calls to the model, what waits, how long steps take, what was paid.
 
 param token string
 param location string
@@ -43,6 +44,19 @@ resource publishesTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01'
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '3913510d-42f4-4e42-8a64-420c390055eb')
+  }
+}
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, 'darkroom', token)
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Darkroom ${token}'
+    category: 'workbook'
+    sourceId: workspace.id
+    serializedData: replace(loadTextContent('../workbook.json'), 'WORKSPACE_ID', workspace.id)
   }
 }
 

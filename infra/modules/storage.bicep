@@ -284,4 +284,3 @@ resource writesTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 output id string = account.id
 output name string = account.name
 output deploymentContainer string = packageContainer.name
-output deadLetterContainer string = deadLetters.name

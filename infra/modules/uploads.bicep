@@ -1,15 +1,12 @@
-// The storage account's own events. Their subscription goes to the app in one of two ways:
-// by webhook, which can only be made once the code is there and answers (infra/upload-subscription.bicep, by the
-// postdeploy hook); or into queue `image-uploads`, which is made here and works where the app has no public address.
+// The storage account's own events, and the rights to pass them on. The postdeploy hook makes the subscription, in one of
+// two ways: by webhook (infra/upload-subscription.bicep), which takes an app that answers; or into queue `image-uploads`
+// (infra/upload-subscription-by-queue.bicep), which works where the app has no public address.
 
 param name string
 param location string
 param tags object
 param storageAccountName string
-param deadLetterContainer string
 param byQueue bool
-
-var queueName = 'image-uploads'
 
 resource account 'Microsoft.Storage/storageAccounts@2023-05-01' existing = {
   name: storageAccountName
@@ -22,7 +19,7 @@ resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2023-05-0
 
 resource queue 'Microsoft.Storage/storageAccounts/queueServices/queues@2023-05-01' existing = {
   parent: queueService
-  name: queueName
+  name: 'image-uploads'
 }
 
 resource systemTopic 'Microsoft.EventGrid/systemTopics@2025-02-15' = {
@@ -61,54 +58,6 @@ resource sendsToQueue 'Microsoft.Authorization/roleAssignments@2022-04-01' = if 
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a')
   }
-}
-
-resource toQueue 'Microsoft.EventGrid/systemTopics/eventSubscriptions@2025-02-15' = if (byQueue) {
-  parent: systemTopic
-  name: 'uploads-to-queue'
-  properties: {
-    eventDeliverySchema: 'EventGridSchema'
-    deliveryWithResourceIdentity: {
-      identity: {
-        type: 'SystemAssigned'
-      }
-      destination: {
-        endpointType: 'StorageQueue'
-        properties: {
-          resourceId: account.id
-          queueName: queueName
-          // Never: a message may wait for an app that is stopped.
-          queueMessageTimeToLiveInSeconds: -1
-        }
-      }
-    }
-    filter: {
-      subjectBeginsWith: '/blobServices/default/containers/uploads/'
-      includedEventTypes: [
-        'Microsoft.Storage.BlobCreated'
-      ]
-    }
-    retryPolicy: {
-      maxDeliveryAttempts: 30
-      eventTimeToLiveInMinutes: 1440
-    }
-    deadLetterWithResourceIdentity: {
-      identity: {
-        type: 'SystemAssigned'
-      }
-      deadLetterDestination: {
-        endpointType: 'StorageBlob'
-        properties: {
-          resourceId: account.id
-          blobContainerName: deadLetterContainer
-        }
-      }
-    }
-  }
-  dependsOn: [
-    sendsToQueue
-    writesDeadLetters
-  ]
 }
 
 output id string = systemTopic.id

@@ -1,4 +1,5 @@
-// The vault of the one secret: the key that callbacks are signed with. The postprovision hook makes it.
+// The vault of the app's one secret, the key that callbacks are signed with, which the postprovision hook makes; and of
+// the certificate that derived images are signed with, which an operator makes (docs/deploy.md).
 
 param name string
 param location string
@@ -7,6 +8,8 @@ param principalId string
 param workspaceId string
 param purgeProtection bool
 param privateNetwork bool
+@description('Whether the app signs with a certificate of this vault.')
+param signs bool
 
 resource vault 'Microsoft.KeyVault/vaults@2023-07-01' = {
   name: name
@@ -40,6 +43,29 @@ resource readsSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '4633458b-17de-408a-b874-0445c86b69e6')
+  }
+}
+
+// Key Vault Crypto User: signs with keys, and takes none out. For the vault, whose only key is the certificate's.
+resource usesKeys 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (signs) {
+  name: guid(vault.id, principalId, '12338af0-0e69-4776-bea7-57ae8d297424')
+  scope: vault
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '12338af0-0e69-4776-bea7-57ae8d297424')
+  }
+}
+
+// Key Vault Reader: reads the certificate, and of secrets and keys what they are called. "Key Vault Certificate User"
+// could read the values of secrets too.
+resource readsCertificates 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (signs) {
+  name: guid(vault.id, principalId, '21090545-7ca7-4776-b22c-e363652d74d2')
+  scope: vault
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', '21090545-7ca7-4776-b22c-e363652d74d2')
   }
 }
 

@@ -27,6 +27,8 @@ ROLES = {
     "d5a91429-5739-47e2-a06b-3470a27159e7": "EventGrid Data Sender",
     "5e0bd9bd-7b93-4f28-af87-19fc36ad61bd": "Cognitive Services OpenAI User",
     "4633458b-17de-408a-b874-0445c86b69e6": "Key Vault Secrets User",
+    "12338af0-0e69-4776-bea7-57ae8d297424": "Key Vault Crypto User",
+    "21090545-7ca7-4776-b22c-e363652d74d2": "Key Vault Reader",
 }
 
 # https://learn.microsoft.com/azure/azure-functions/functions-app-settings, "Flex Consumption plan deprecations"
@@ -54,9 +56,13 @@ REFUSED_SETTINGS = (
 REFUSED_SITE_CONFIG = (
     *("alwaysOn", "linuxFxVersion", "ftpsState", "functionAppScaleLimit", "healthCheckPath"),
     *("pythonVersion", "use32BitWorkerProcess", "preWarmedInstanceCount", "minimumElasticInstanceCount"),
+    *("containerSize", "isReserved", "isXenon", "windowsFxVersion", "vnetBackupRestoreEnabled"),
+    *("vnetContentShareEnabled", "vnetImagePullEnabled", "vnetRouteAllEnabled"),
 )
 
 _EXISTING = "/subscriptions/s1/resourceGroups/ai/providers/Microsoft.CognitiveServices/accounts/ours"
+_PRICES = {"text_input": "4.5", "image_input": "7", "image_output": "27"}
+_CHAIN = "-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----"
 # Each is gone through as Azure would: together they take every branch of every file.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as it comes": {},
@@ -84,6 +90,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "readableContainers": "photos",
         "imageUrlHosts": "images.example.com",
         "callbackHosts": "hooks.example.com",
+        "signingCertificateName": "darkroom-signing",
+        "signingCertificateChain": _CHAIN,
+        "tokenPrices": json.dumps({"currency": "EUR", "models": {"gpt-image-2.5-flare": _PRICES}}),
         "additionalSettings": {"MAX_PROMPT_CHARS": "8000", "EVENT_PROMPTS": "1"},
         "retentionDays": 30,
         "coolAfterDays": 0,

@@ -84,12 +84,30 @@ def test_what_queries_look_for_is_what_the_app_writes(written: str, asked: str) 
     assert asked in queries + (INFRA / "workbook.json").read_text()
 
 
+def workbook_queries() -> dict[str, str]:
+    items = json.loads((INFRA / "workbook.json").read_text())["items"]
+    return {item["name"]: item["content"]["query"] for item in items if "query" in item["content"]}
+
+
+def test_the_workbook_shows_the_metrics_that_operators_ask_for_first() -> None:
+    """As docs/telemetry.md asks for them; tests/stack/test_queries.py runs these over what the app emits."""
+    page = re.findall(r"```kusto\n(.*?)```", (ROOT / "docs" / "telemetry.md").read_text(), re.DOTALL)
+    asked = {"\n".join(line for line in query.splitlines() if not line.startswith("//")) for query in page}
+
+    assert len(asked) >= 5
+    assert asked <= set(workbook_queries().values())
+
+
+def test_no_two_parts_of_the_workbook_have_one_name() -> None:
+    items = json.loads((INFRA / "workbook.json").read_text())["items"]
+
+    assert len({item["name"] for item in items}) == len(items)
+
+
 def test_the_workbook_looks_at_this_deployments_logs() -> None:
     workbook = deployed().one("Microsoft.Insights/workbooks")
     shown = json.loads(workbook.at("properties.serializedData"))
-    functions = {
-        name for item in shown["items"] for name in re.findall(r"Name == '(\w+)'", item["content"].get("query", ""))
-    }
+    functions = {name for query in workbook_queries().values() for name in re.findall(r"Name == '(\w+)'", query)}
 
     assert shown["fallbackResourceIds"] == [deployed().one("Microsoft.OperationalInsights/workspaces").id]
     assert workbook.at("properties.sourceId") in shown["fallbackResourceIds"]

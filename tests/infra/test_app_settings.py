@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared import settings as app_settings
+from shared.images import prices
 from tests.infra.bicep_deployment import TRIGGER_KEY, Deployment
 from tests.infra.reference import INFRA, REFUSED_SETTINGS, REFUSED_SITE_CONFIG, ROOT, VARIANTS, bindings, deployed
 from tests.infra.reference import settings_of as given
@@ -48,9 +49,10 @@ def test_no_setting_is_one_that_flex_consumption_refuses(variant: str) -> None:
 
 @every_way
 def test_the_site_has_no_property_that_flex_consumption_refuses(variant: str) -> None:
-    config = deployed(variant).one("Microsoft.Web/sites").at("properties.siteConfig")
+    site = deployed(variant).one("Microsoft.Web/sites").at("properties")
+    config = site["siteConfig"]
 
-    assert set(config) & set(REFUSED_SITE_CONFIG) == set()
+    assert {*site, *config} & set(REFUSED_SITE_CONFIG) == set()
     assert "appSettings" not in config, "settings are said in one place"
 
 
@@ -88,8 +90,8 @@ def test_no_setting_and_no_output_holds_a_key_or_a_connection_string(variant: st
     suspicious = re.compile(r"AccountKey=|SharedAccess|sig=|code=|whsec_|DefaultEndpointsProtocol", re.IGNORECASE)
     named = re.compile(r"KEY|SECRET|PASSWORD|CONNECTION_?STRING|TOKEN|SAS", re.IGNORECASE)
     references = {name for name, value in given(variant).items() if value.startswith("@Microsoft.KeyVault(")}
-    # Its key says only where telemetry belongs; sending it takes a token (DisableLocalAuth).
-    known = {"APPLICATIONINSIGHTS_CONNECTION_STRING", *references}
+    # The key of the first says only where telemetry belongs; sending it takes a token (DisableLocalAuth).
+    known = {"APPLICATIONINSIGHTS_CONNECTION_STRING", "TOKEN_PRICES", *references}
 
     assert {name for name, value in given(variant).items() if value and named.search(name)} - known == set()
     assert [name for name, value in given(variant).items() if suspicious.search(value)] == []
@@ -178,6 +180,33 @@ def test_sign_in_takes_the_place_of_keys_and_lets_callers_through_to_the_app(var
         assert entra["registration"]["clientSecretSettingName"] == "OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"
         assert entra["validation"]["defaultAuthorizationPolicy"] == {"allowedApplications": ["one", "two"]}
         assert given(variant)["OVERRIDE_USE_MI_FIC_ASSERTION_CLIENTID"] == given(variant)["AZURE_CLIENT_ID"]
+
+
+@every_way
+def test_what_model_a_deployment_is_of_is_always_said(variant: str) -> None:
+    """So what the app takes for granted without it, gpt-image-1, counts for nothing here."""
+    named = [one["model"] for one in json.loads(given(variant)["DEPLOYMENTS"])]
+
+    assert named
+    assert set(named) == {VARIANTS[variant].get("modelName", "gpt-image-2")}
+
+
+def test_an_existing_deployment_has_the_models_name_unless_another_is_said() -> None:
+    account = VARIANTS["existing deployment"]["existingOpenAiResourceId"]
+    asked = {"environmentName": "demo", "location": "westeurope", "existingOpenAiResourceId": account}
+    made = Deployment(INFRA / "main.bicep", asked).run()
+    settings = next(one for one in made.of_type("Microsoft.Web/sites/config") if one.name == "appsettings")
+    (listed,) = json.loads(settings.at("properties.DEPLOYMENTS"))
+
+    assert listed["name"] == listed["deployment"] == listed["model"] == "gpt-image-2"
+
+
+def test_prices_of_the_operators_own_reach_the_app() -> None:
+    table = app_settings.read(as_the_app_sees_them("everything set")).token_prices
+
+    assert table is not None
+    assert prices.parse(table).currency == "EUR"
+    assert app_settings.read(as_the_app_sees_them("as it comes")).token_prices is None
 
 
 def test_settings_that_are_named_in_additional_settings_win() -> None:

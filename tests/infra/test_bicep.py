@@ -16,6 +16,7 @@ from tests.infra.bicep_syntax import UnknownSyntaxError, parse, tokens
 from tests.infra.reference import INFRA, VARIANTS, deployed
 
 FILES = sorted(INFRA.rglob("*.bicep"))
+OF_HOOKS = ("callback-key.bicep", "upload-subscription.bicep", "upload-subscription-by-queue.bicep")
 by_name = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
 
@@ -50,7 +51,7 @@ def test_nothing_is_declared_that_is_not_used(path: Path) -> None:
 
 
 def test_every_file_is_reached_from_azd_or_a_hook() -> None:
-    entries = [INFRA / name for name in ("main.bicep", "upload-subscription.bicep", "callback-key.bicep")]
+    entries = [INFRA / name for name in ("main.bicep", *OF_HOOKS)]
     entries += sorted((INFRA / "workflows").glob("*.bicep"))  # each is somebody's own to deploy
     reached: set[Path] = set()
     while entries:
@@ -82,7 +83,7 @@ def test_the_ways_of_deploying_make_every_resource_at_least_once() -> None:
     declared = {
         (path.name, one.name)
         for path in FILES
-        if path.name not in ("upload-subscription.bicep", "callback-key.bicep") and path.parent.name != "workflows"
+        if path.name not in OF_HOOKS and path.parent.name != "workflows"
         for one in parse(path).values()
         if one.kind == "resource"
     }
@@ -129,13 +130,39 @@ def test_azd_finds_the_app_by_its_service_name() -> None:
     assert deployed().one("Microsoft.Web/sites").at("tags.azd-service-name") == "api"
 
 
-def test_names_are_as_long_as_azure_takes_them() -> None:
-    found = Deployment(INFRA / "main.bicep", {"environmentName": "e" * 40, "location": "westeurope"}).run()
+# https://learn.microsoft.com/azure/azure-resource-manager/management/resource-name-rules; but 32 for sites, since hosts
+# whose first 32 characters agree share their keys.
+LENGTHS = {
+    "Microsoft.CognitiveServices/accounts": (2, 64, r"[a-zA-Z0-9][\w.-]*"),
+    "Microsoft.CognitiveServices/accounts/deployments": (2, 64, r"[\w.-]+"),
+    "Microsoft.EventGrid/systemTopics": (3, 128, r"[a-zA-Z0-9-]+"),
+    "Microsoft.EventGrid/topics": (3, 50, r"[a-zA-Z0-9-]+"),
+    "Microsoft.Insights/metricAlerts": (1, 260, r"[^*#&+:<>?@%{}\\/|]+"),
+    "Microsoft.Insights/scheduledQueryRules": (1, 260, r"[^*#&+:<>?@%{}\\/|]+"),
+    "Microsoft.KeyVault/vaults": (3, 24, r"[a-zA-Z][a-zA-Z0-9-]*[a-zA-Z0-9]"),
+    "Microsoft.ManagedIdentity/userAssignedIdentities": (3, 128, r"[a-zA-Z0-9][\w-]*"),
+    "Microsoft.Network/privateEndpoints": (2, 64, r"[a-zA-Z0-9][\w.-]*\w"),
+    "Microsoft.OperationalInsights/workspaces": (4, 63, r"[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]"),
+    "Microsoft.Resources/resourceGroups": (1, 90, r"[\w().-]*[\w()-]"),
+    "Microsoft.Storage/storageAccounts": (3, 24, r"[a-z0-9]+"),
+    "Microsoft.Storage/storageAccounts/blobServices/containers": (3, 63, r"[a-z0-9]([a-z0-9]|-[a-z0-9])*"),
+    "Microsoft.Storage/storageAccounts/queueServices/queues": (3, 63, r"[a-z0-9]([a-z0-9]|-[a-z0-9])*"),
+    "Microsoft.Storage/storageAccounts/tableServices/tables": (3, 63, r"[a-zA-Z][a-zA-Z0-9]*"),
+    "Microsoft.Web/serverfarms": (1, 60, r"[\w-]+"),
+    "Microsoft.Web/sites": (2, 32, r"[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]"),
+}
 
-    assert len(found.one("Microsoft.Storage/storageAccounts").name) <= 24
-    assert len(found.one("Microsoft.KeyVault/vaults").name) <= 24
-    assert len(found.one("Microsoft.EventGrid/topics").name) <= 50
-    assert len(found.one("Microsoft.Web/sites").name) <= 32, "hosts whose first 32 characters agree share their keys"
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_are_as_azure_takes_them_however_long_the_environments_is(variant: str) -> None:
+    given = {"environmentName": "e" * 40, "location": "germanywestcentral", **VARIANTS[variant]}
+    made = [one for one in Deployment(INFRA / "main.bicep", given).run().resources if one.type in LENGTHS]
+
+    assert made
+    for one in made:
+        shortest, longest, pattern = LENGTHS[one.type]
+        assert shortest <= len(one.name) <= longest, one.name
+        assert re.fullmatch(pattern, one.name), one.name
 
 
 @pytest.mark.parametrize(

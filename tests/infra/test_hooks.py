@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import tree_sitter_powershell
-from tree_sitter import Language, Parser
 
 from shared.settings import read
 from tests.infra.bicep_deployment import Deployment
@@ -32,6 +30,8 @@ case "{program} $*" in
   *"keys list"*) answer=key ;;
   *"function show"*) answer=function ;;
   *"event-subscription show"*) answer=confirmed ;;
+  *"event-subscription list"*) answer=former ;;
+  *"event-subscription delete"*) answer=deleted ;;
   *"deployment group create"*) answer=deployment
     for argument in "$@"; do case "$argument" in @*) cp "${{argument#@}}" "$FAKE/parameters"
       stat -c %a "${{argument#@}}" >"$FAKE/mode" ;; esac; done ;;
@@ -106,12 +106,13 @@ def cloud(tmp_path: Path) -> Cloud:
         "AZURE_SUBSCRIPTION_ID": "s-1",
         "UPLOAD_EVENTS_BY": "webhook",
         "DARKROOM_HOOK_TRIES": "3",
+        "DARKROOM_HOOK_DEPLOYMENTS": "3",
         "DARKROOM_HOOK_SECONDS": "0",
         "TMPDIR": str(tmp_path),
     }
     cloud = Cloud(tmp_path, environ)
     cloud.answers(account="", key="true", function="true", confirmed="true", deployment="", health="")
-    cloud.answers(secrets="0", refresh="")
+    cloud.answers(secrets="0", refresh="", former="0", deleted="")
     return cloud
 
 
@@ -130,6 +131,7 @@ def test_uploads_are_subscribed_once_the_app_answers_and_its_key_is_there(cloud:
         "az functionapp keys list",
         "az deployment group create",
         "az eventgrid system-topic event-subscription show",
+        "az eventgrid system-topic event-subscription list",
     ]
 
 
@@ -143,18 +145,20 @@ def test_the_app_is_asked_at_its_real_host_name(cloud: Cloud) -> None:
     assert bindings()["get_health"][0]["route"] == "api/health"
 
 
-def test_what_is_deployed_is_the_subscription_with_all_it_takes(cloud: Cloud) -> None:
-    cloud.run("postdeploy.sh")
+@pytest.mark.parametrize("way", ["webhook", "queue"])
+def test_what_is_deployed_is_the_subscription_with_all_it_takes(cloud: Cloud, way: str) -> None:
+    cloud.run("postdeploy.sh", UPLOAD_EVENTS_BY=way)
     call = next(call for call in cloud.calls if "deployment group create" in call)
     template = Path(call.split("--template-file ")[1].split()[0])
     given = dict(re.findall(r"(\w+)=(\S+)", call.split("--parameters ")[1]))
     made = Deployment(template.resolve(), given).run()
 
     assert set(given) == {one.name for one in parse(template).values() if one.kind == "param"}
-    assert given["functionName"] in bindings()
+    assert given.get("functionName", "announce_upload") in bindings()
     shown = next(call for call in cloud.calls if "event-subscription show" in call)
-    name = made.one("Microsoft.EventGrid/systemTopics/eventSubscriptions").name
-    assert f"--name {name} " in shown
+    subscription = made.one("Microsoft.EventGrid/systemTopics/eventSubscriptions")
+    assert subscription.at("properties.deliveryWithResourceIdentity" if way == "queue" else "properties.destination")
+    assert f"--name {subscription.name} " in shown
     assert f"--system-topic-name {given['systemTopicName']} " in shown
     assert given["systemTopicName"] == deployed().one("Microsoft.EventGrid/systemTopics").name
 
@@ -163,7 +167,7 @@ def test_it_can_be_repeated(cloud: Cloud) -> None:
     first, second = cloud.run("postdeploy.sh"), cloud.run("postdeploy.sh")
 
     assert (first.returncode, first.stdout) == (second.returncode, second.stdout)
-    assert cloud.calls[:6] == cloud.calls[6:]
+    assert cloud.calls[:7] == cloud.calls[7:]
 
 
 @pytest.mark.parametrize(
@@ -172,6 +176,7 @@ def test_it_can_be_repeated(cloud: Cloud) -> None:
         ("health", "fail\nfail\n", "curl"),
         ("function", "false\nfail\ntrue", "az functionapp function show"),
         ("key", "fail\nfalse\ntrue", "az functionapp keys list"),
+        ("deployment", "fail the identity may not yet\nfail the identity may not yet\n", "az deployment group create"),
         ("confirmed", "false\nfalse\ntrue", "az eventgrid system-topic event-subscription show"),
     ],
 )
@@ -192,6 +197,8 @@ def test_it_waits_for_what_takes_its_time(cloud: Cloud, answer: str, lines: str,
         ({"key": "false"}, "no key 'blobs_extension' yet"),
         ({"deployment": "fail The endpoint was not validated"}, "The endpoint was not validated"),
         ({"confirmed": "false"}, "has not confirmed the subscription 'uploads-to-app'"),
+        ({"former": "fail"}, "could not be listed"),
+        ({"former": "1", "deleted": "fail"}, "the former subscription 'uploads-to-queue' could not be deleted"),
     ],
 )
 def test_it_says_what_failed_and_what_to_do(cloud: Cloud, answers: dict[str, str], said: str) -> None:
@@ -201,7 +208,7 @@ def test_it_says_what_failed_and_what_to_do(cloud: Cloud, answers: dict[str, str
     assert done.returncode == 1
     assert said in done.stderr
     assert "azd hooks run postdeploy" in done.stderr or "azd deploy" in done.stderr
-    assert done.stdout == ""
+    assert "announced" not in done.stdout
 
 
 def test_nothing_is_subscribed_while_the_app_does_not_answer(cloud: Cloud) -> None:
@@ -245,11 +252,51 @@ def test_a_missing_value_of_azd_is_named_and_nothing_is_asked(cloud: Cloud, hook
     assert cloud.calls == []
 
 
-def test_where_uploads_come_by_queue_there_is_nothing_to_do(cloud: Cloud) -> None:
+def test_by_queue_nothing_is_asked_of_an_app_that_may_not_be_reached(cloud: Cloud) -> None:
+    cloud.without("curl")
     done = cloud.run("postdeploy.sh", UPLOAD_EVENTS_BY="queue")
 
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "postdeploy: uploads are announced by queue image-uploads.\n"
+    assert cloud.asked == [
+        "az account show",
+        "az deployment group create",
+        "az eventgrid system-topic event-subscription show",
+        "az eventgrid system-topic event-subscription list",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("way", "former"), [("queue", "uploads-to-app"), ("webhook", "uploads-to-queue")], ids=["to queue", "to webhook"]
+)
+def test_the_subscription_of_the_way_before_goes_once_the_new_one_is_confirmed(
+    cloud: Cloud, way: str, former: str
+) -> None:
+    cloud.answers(former="1")
+    done = cloud.run("postdeploy.sh", UPLOAD_EVENTS_BY=way)
+
     assert done.returncode == 0
-    assert cloud.calls == []
+    assert cloud.asked[-1] == "az eventgrid system-topic event-subscription delete"
+    assert f" --name {former} " in cloud.calls[-1]
+    assert f"name=='{former}'" in cloud.calls[-2]
+    assert f"--name {former} " not in "".join(cloud.calls[:-1])
+
+
+def test_the_way_before_stays_until_the_new_one_is_confirmed(cloud: Cloud) -> None:
+    cloud.answers(former="1", confirmed="false")
+    done = cloud.run("postdeploy.sh", UPLOAD_EVENTS_BY="queue")
+
+    assert done.returncode == 1
+    assert "az eventgrid system-topic event-subscription delete" not in cloud.asked
+
+
+def test_who_has_no_right_is_told_at_once(cloud: Cloud) -> None:
+    cloud.answers(deployment="fail (AuthorizationFailed) The client has no authorization to perform action ...")
+    done = cloud.run("postdeploy.sh")
+
+    assert done.returncode == 1
+    assert "AuthorizationFailed" in done.stderr
+    assert cloud.asked.count("az deployment group create") == 1
 
 
 # -- postprovision
@@ -318,52 +365,6 @@ def test_what_failed_with_the_key_is_said_with_what_to_do(cloud: Cloud, answers:
     assert said in done.stderr
     assert "azd " in done.stderr
     assert [path.name for path in cloud.folder.iterdir() if path.is_dir()] == ["bin"]
-
-
-# -- Windows: the same steps (PowerShell is not there to run them)
-
-
-def az_calls(script: str) -> list[str]:
-    """Each call of az in a script, its options sorted, without how the shell writes variables and breaks lines."""
-    text = re.sub(r"[`\\]\n\s*", " ", (HOOKS / script).read_text())
-    found = re.findall(r"\baz ((?:[a-z-]+ )+)((?:--[a-z-]+[^-]*?(?: |$))*)", text, re.MULTILINE)
-    return [f"{verb.strip()} {' '.join(sorted(set(re.findall(r'--[a-z-]+', options))))}" for verb, options in found]
-
-
-@pytest.mark.parametrize("hook", ["postdeploy", "postprovision"])
-def test_windows_asks_azure_the_same_things_in_the_same_order(hook: str) -> None:
-    posix = [call.split(" --")[0] for call in az_calls(f"{hook}.sh") if " --" in call]
-    windows = [call.split(" --")[0] for call in az_calls(f"{hook}.ps1") if " --" in call]
-
-    assert len(posix) >= 4
-    assert sorted(posix) == sorted(windows)
-
-
-@pytest.mark.parametrize("script", sorted(HOOKS.glob("*.ps1")), ids=lambda path: path.name)
-def test_a_powershell_grammar_reads_the_whole_script(script: Path) -> None:
-    read = Parser(Language(tree_sitter_powershell.language())).parse(script.read_bytes())
-
-    assert not read.root_node.has_error
-
-
-@pytest.mark.parametrize("hook", ["postdeploy", "postprovision"])
-def test_windows_says_the_same_when_something_is_missing(hook: str) -> None:
-    def said(script: str, pattern: str) -> set[str]:
-        found = re.findall(pattern, (HOOKS / script).read_text())
-        return {re.sub(r"\$(?:env:)?\w+", "…", one[1:-1]) for one in found}
-
-    posix = said(f"{hook}.sh", r"""\bfail ("[^"\n]+")""")
-    windows = said(f"{hook}.ps1", r"""Stop-Hook (["'].+?["']) @""")
-
-    assert len(posix) >= 4
-    assert posix - windows <= {"… is not there; uploads are not announced yet."}
-
-
-def test_both_scripts_name_the_function_and_the_subscription_alike() -> None:
-    for script in ("postdeploy.sh", "postdeploy.ps1"):
-        text = (HOOKS / script).read_text()
-        assert re.search(r"^\$?function ?= ?'?announce_upload'?$", text, re.MULTILINE)
-        assert re.search(r"^\$?subscription ?= ?'?uploads-to-app'?$", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("script", sorted(HOOKS.glob("*.sh")), ids=lambda path: path.name)

@@ -14,6 +14,10 @@ NEEDED = {"function_app.py", "functions", "host.json", "requirements.txt", "shar
 IGNORED = [line for line in (ROOT / ".funcignore").read_text().splitlines() if line and not line.startswith("#")]
 
 
+# The last is what `azd restore` makes, named after the folder.
+_OF_THIS_MACHINE = (".venv", ".local", ".git", ".azure", ".env", "local.settings.json", "darkroom_env")
+
+
 def is_sent(name: str) -> bool:
     return not any(fnmatch.fnmatch(name, pattern) for pattern in IGNORED)
 
@@ -36,10 +40,11 @@ def test_nothing_that_the_app_needs_is_held_back_by_a_pattern() -> None:
 
     assert held_back <= {"__pycache__"} | {path.name for path in files if path.suffix == ".pyc"}
     assert is_sent("models.json"), "the app reads it"
+    assert is_sent("prices.json"), "an operator's own prices go with the app"
 
 
 def test_folders_of_this_machine_stay_here() -> None:
-    assert [name for name in (".venv", ".local", ".git", ".azure", "local.settings.json") if is_sent(name)] == []
+    assert [name for name in _OF_THIS_MACHINE if is_sent(name)] == []
 
 
 def azure_yaml() -> dict[str, Any]:
@@ -53,6 +58,7 @@ def test_azd_deploys_this_folder_as_a_function_app() -> None:
     assert found["services"] == {"api": {"project": ".", "language": "python", "host": "function"}}
     assert found["infra"] == {"provider": "bicep", "path": "infra", "module": "main"}
     assert found["metadata"]["template"].startswith("darkroom@")
+    assert found["requiredVersions"] == {"azd": ">= 1.18.0"}, "older ones do not read .funcignore"
 
 
 def test_every_hook_is_there_for_posix_and_windows_and_can_be_run() -> None:
