@@ -39,8 +39,8 @@ format: install ## put the code into the project's style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: install ## measure speed, memory and pacing against the usual ways (takes a quarter of an hour)
-	@$(PYTHON) -m bench
+bench: install ## measure speed, memory and pacing against the usual ways, in 25 minutes (ARGS="passing --quick")
+	@$(PYTHON) -m bench $(ARGS)
 
 connector: install ## write the connector and docs/openapi.html anew, after a change of the API
 	@$(PYTHON) -m infra.generate
@@ -55,5 +55,5 @@ requirements: install ## pin the packages of requirements*.in anew
 clean: stop ## drop the local stack's data (.local); a running stack is stopped first
 	@rm -rf .local
 
-install: ## install everything into .venv and local/node (the others do it by themselves)
+install: ## install everything into .venv and node_modules (the others do it by themselves)
 	@$(ANY_PYTHON) local/bootstrap.py

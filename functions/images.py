@@ -1,7 +1,8 @@
 """The OpenAI-compatible door: generations and edits, on the deployment paths and on v1.
 
-A synchronous answer: the job is accepted, run at once in a task of its own, and answered from what was stored. A
-request that repeats another one waits for that one's job and is answered the same.
+The job is accepted and run at once, in a task of its own that no caller's departure ends. The model's answer passes on
+to the caller while it arrives and is stored; where it had to be made into another one, the caller gets what was stored.
+A request that repeats another one waits for that one's job and is answered the same.
 """
 
 import asyncio
@@ -11,12 +12,15 @@ from datetime import UTC, datetime, timedelta
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
 
-from functions import web
+from functions import streaming, web
 from functions.forms import Form, read_form
 from shared.errors import DarkroomError
+from shared.images.request import ImageRequest
+from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Status
 from shared.pipeline import accept, read, repeats, run, waiting
 from shared.pipeline.accept import Begun
+from shared.pipeline.relay import Relay
 from shared.platform import telemetry
 from shared.settings import settings
 
@@ -52,21 +56,23 @@ async def image_edits_v1(req: Request) -> Response:
 
 async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
     deadline = datetime.now(UTC) + timedelta(seconds=settings().sync_budget_seconds)
-    begun = await _accept(req, kind, deployment, deadline)
+    begun, accepted = await _accept(req, kind, deployment, deadline)
+    request = accepted.request
+    relay = Relay(streamed=request.stream, adapted=request.adapted, until_stored=settings().compat_wait_for_storage)
+    passes = request.response_format != "url" and not request.derives
+    work = asyncio.create_task(_work(begun, accepted, deadline, relay, req, passes=passes))
+    _running.add(work)
+    work.add_done_callback(_ended)
     try:
-        if not begun.joined:
-            return await _render(await _run(begun.job, deadline))
-        job = await waiting.for_end(begun.job, deadline, req.is_disconnected)
-        response = await _render(job) if job.ended else _still_running(job)
-    except TimeoutError:
-        return _still_running(begun.job)
+        response = await _respond(begun, request, relay, work, deadline)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller's SDK must not try again by itself
-        return _unfinished(begun.job, web.as_error("image answer", error))
-    response.headers.update(web.REPLAYED)
+        response = _unfinished(begun.job, web.as_error("image answer", error))
+    if begun.joined:
+        response.headers.update(web.REPLAYED)
     return response
 
 
-async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> Begun:
+async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> tuple[Begun, AcceptedRequest]:
     """Read, check and accept the request. What was read is let go here: the call that follows takes minutes."""
     caller, asked = web.caller(req), repeats.asked(req.headers)
     intake = await accept.intake()
@@ -79,21 +85,33 @@ async def _accept(req: Request, kind: str, deployment: str | None, deadline: dat
         accepted = await accept.understand(
             intake, caller, form.data, kind=kind, deployment=deployment, images=form.images, mask=form.mask
         )
-        if joined := await accept.joined(intake, accepted, caller, asked):
-            return joined
-        await accept.refuse_if_busy(accepted, deadline)
-        return await accept.begin(intake, accepted, caller, asked)
+        begun = await accept.joined(intake, accepted, caller, asked)
+        if begun is None:
+            await accept.refuse_if_busy(accepted, deadline)
+            begun = await accept.begin(intake, accepted, caller, asked)
+        return begun, accepted
     except BaseException:
         await intake.discard()
         raise
 
 
-async def _run(job: Job, deadline: datetime) -> Job:
-    """Run `job` in a task that a caller who leaves does not cancel. Raises `TimeoutError` at the deadline."""
-    task = asyncio.create_task(run.run_now(job, deadline))
-    _running.add(task)
-    task.add_done_callback(_ended)
-    return await asyncio.wait_for(asyncio.shield(task), (deadline - datetime.now(UTC)).total_seconds())
+async def _work(
+    begun: Begun, accepted: AcceptedRequest, deadline: datetime, relay: Relay, req: Request, *, passes: bool
+) -> Job:
+    """Run the job, or wait for the one that was joined, in a task that a caller who leaves does not cancel."""
+    error: DarkroomError | None = DarkroomError("internal_error", "Darkroom failed; the log of the app says why.")
+    try:
+        if begun.joined:
+            job = await waiting.for_end(begun.job, deadline, req.is_disconnected)
+        else:
+            job = await run.run_now(begun.job, deadline, relay if passes else None, accepted)
+        error = None if job.status is Status.SUCCEEDED else streaming.failure(job)
+    except DarkroomError as raised:
+        error = raised
+        raise
+    finally:
+        await relay.over(error)
+    return job
 
 
 def _ended(task: asyncio.Task[Job]) -> None:
@@ -103,35 +121,55 @@ def _ended(task: asyncio.Task[Job]) -> None:
         telemetry.log_unexpected("a synchronous job", error)
 
 
+async def _respond(
+    begun: Begun, request: ImageRequest, relay: Relay, work: asyncio.Task[Job], deadline: datetime
+) -> Response:
+    """What there is to answer first: the answer as it begins to pass through `relay`, or the end of the job."""
+    left = max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
+    await _first(work, relay, min(left, streaming.KEEP_ALIVE_SECONDS) if request.stream else left)
+    headers: dict[str, str] = {}
+    if work.done():
+        job = work.result()
+        if job.status is not Status.SUCCEEDED:
+            return _failure(job)
+        if not relay.passes and not request.stream:
+            return await _render(job)
+        headers = await read.headers(job)
+    if request.stream:
+        return streaming.events(relay, begun.job.id, work, headers)
+    if relay.passes:
+        return streaming.document(relay, begun.job.id, headers)
+    return _unfinished(begun.job, streaming.still_running(begun.job))
+
+
+async def _first(work: asyncio.Task[Job], relay: Relay, seconds: float) -> None:
+    """Wait until `work` is done or its answer has begun to pass, `seconds` at the most."""
+    begun = [asyncio.ensure_future(event.wait()) for event in (relay.opened, relay.window.full)]
+    try:
+        await asyncio.wait((work, *begun), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in begun:
+            waiter.cancel()
+
+
 def _unfinished(job: Job, error: DarkroomError) -> Response:
     """The job exists and may have been paid for, but cannot be answered now: it is read later, not asked for again."""
     log.warning("job %s cannot be answered now: %s", job.id, error.code)
     return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
 
 
-def _still_running(job: Job) -> Response:
-    error = DarkroomError(
-        "still_running",
-        f"The image is not ready within the {settings().sync_budget_seconds:.0f} s of a synchronous answer. It is "
-        f"still being made: read it at {settings().public_base_url}/api/jobs/{job.id}.",
-    )
-    return _unfinished(job, error)
-
-
 async def _render(job: Job) -> Response:
-    if job.status is not Status.SUCCEEDED:
-        return _failure(job)
     body, headers = await read.answer(job)
     headers["content-length"] = str(body.length)
     return StreamingResponse(body.chunks(await read.blobs_client()), media_type="application/json", headers=headers)
 
 
 def _failure(job: Job) -> Response:
-    """Why the job failed. After a counted call the caller's SDK is told not to try again: that would pay twice."""
-    if job.error is None:
-        error = DarkroomError("canceled", f"Job {job.id} was canceled.")
-    else:
-        error = DarkroomError.from_row(dict(job.error))
+    """Why the job did not succeed. After a counted call the caller's SDK is told not to try again: that would pay
+    twice."""
+    error = streaming.failure(job)
+    if not job.ended:
+        return _unfinished(job, error)
     headers = {"x-darkroom-job": job.id}
     if job.attempts or error.code == "canceled":
         headers["x-should-retry"] = "false"

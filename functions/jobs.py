@@ -140,12 +140,16 @@ async def get_provenance(req: Request) -> Response:
 
 
 async def _image(req: Request) -> dict[str, Any]:
-    web.query(req)
+    query = web.query(req, "derived")
     job = await read.find(req.path_params["job"], web.caller(req))
-    index = req.path_params["index"]
-    if not (index.isascii() and index.isdigit() and len(index) <= 2):
-        raise DarkroomError("not_found", "An image is named by its index, from 0.", param="index")
-    return await read.image(job, int(index))
+    index = _position(req.path_params["index"], "index")
+    return await read.image(job, index, _position(query["derived"], "derived") if "derived" in query else None)
+
+
+def _position(text: str, param: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 2):
+        raise DarkroomError("not_found", f"'{param}' is a position, from 0.", param=param)
+    return int(text)
 
 
 def _matches(if_none_match: str, etag: str) -> bool:

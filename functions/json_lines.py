@@ -6,6 +6,7 @@ from typing import Any
 from azurefunctions.extensions.http.fastapi import Request
 
 from functions import web
+from functions.arriving import Held
 from shared.errors import DarkroomError
 from shared.platform.lines import split
 
@@ -16,20 +17,21 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 async def read_lines(req: Request, most: int) -> tuple[list[Any], list[int]]:
     """The values of the body, at most `most`, and the number of the line of each, from 1. Empty lines are passed over.
 
-    Raises `invalid_json` naming the line, `invalid_value` for too many, `request_too_large`.
+    Raises `invalid_json` naming the line, `invalid_value` for too many, and what `web.json_body` raises else.
     """
     values: list[Any] = []
     numbers: list[int] = []
     number = 0
-    async for line in split(web.body_chunks(req)):
-        number += 1
-        if number == 1:
-            line = line.removeprefix(_BYTE_ORDER_MARK)
-        if line.strip():
-            values.append(await _value(line, number))
-            numbers.append(number)
-        if len(values) > most or number > 2 * most:
-            raise DarkroomError("invalid_value", f"The body has more lines than the {most} that are taken at once.")
+    with Held() as held:
+        async for line in split(held.counted(web.body_chunks(req))):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(_BYTE_ORDER_MARK)
+            if line.strip():
+                values.append(await _value(line, number))
+                numbers.append(number)
+            if len(values) > most or number > 2 * most:
+                raise DarkroomError("invalid_value", f"The body has more lines than the {most} that are taken at once.")
     return values, numbers
 
 

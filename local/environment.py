@@ -16,6 +16,7 @@ from local.certificates import Certificates, trust_environment
 from local.state import StackInfo
 
 DEFAULT_REQUESTS_PER_MINUTE = "60"
+VAULT_CERTIFICATE = "darkroom-signing"
 MODEL_AUDIENCES = ("https://cognitiveservices.azure.com", "https://ai.azure.com")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -26,7 +27,17 @@ def real_endpoint(environ: Mapping[str, str]) -> str | None:
 
 
 def real_audiences(environ: Mapping[str, str]) -> list[str]:
-    """Return the audiences whose tokens must be real ones: the model's, when its endpoint is beyond this machine."""
+    """Return the audiences whose tokens must be real ones: those of the model and of the vault with the signing
+    certificate, where they are beyond this machine."""
+    return [*_model_audiences(environ), *_vault_audience(environ)]
+
+
+def _vault_audience(environ: Mapping[str, str]) -> list[str]:
+    host = urlsplit(environ.get("SIGNING_CERTIFICATE") or "").hostname
+    return [] if not host or host in _LOOPBACK else [f"https://{host.partition('.')[2]}"]
+
+
+def _model_audiences(environ: Mapping[str, str]) -> list[str]:
     listed = _listed_deployments(environ)
     endpoints = [entry.get("endpoint") for entry in listed] or [real_endpoint(environ)]
     if all(not endpoint or urlsplit(str(endpoint)).hostname in _LOOPBACK for endpoint in endpoints):
@@ -83,6 +94,8 @@ def app_environment(environ: Mapping[str, str], certificates: Certificates, info
         }
         if info.c2pa_ca is not None:
             defaults["C2PA_TRUST_ANCHORS"] = info.c2pa_ca
+    if info.vault is not None:
+        defaults["SIGNING_CERTIFICATE"] = f"{info.vault}/certificates/{VAULT_CERTIFICATE}"
     if info.telemetry is not None:
         defaults |= _telemetry(info.telemetry)
     given = {name: value for name, value in child_environment(environ, certificates).items() if value}

@@ -85,6 +85,7 @@ class Supervisor:
         self._logs = logs
         self._echo = echo
         self._children: list[Child] = []
+        self._begun: set[Path] = set()
         # SimpleQueue.put may be called from a signal handler (it is documented as reentrant); Event.set may not.
         self._news: queue.SimpleQueue[Child | None] = queue.SimpleQueue()
         self._stopping = False
@@ -130,7 +131,11 @@ class Supervisor:
         self._tell_watchdog(f"+{process.pid}")
         child = Child(name, process, self._logs / f"{name}.log", ready)
         self._children.append(child)
-        child.reader = threading.Thread(target=self._read, args=(child, echo), name=f"{name} output", daemon=True)
+        again = child.log in self._begun  # started anew after a kill: what it wrote before is kept
+        self._begun.add(child.log)
+        child.reader = threading.Thread(
+            target=self._read, args=(child, echo, again), name=f"{name} output", daemon=True
+        )
         child.reader.start()
         threading.Thread(target=self._await_end, args=(child,), name=f"{name} end", daemon=True).start()
         return child
@@ -188,9 +193,9 @@ class Supervisor:
                 f"{child.name} ended ({_describe(status)}). Its last lines ({child.log}):\n{child.tail()}"
             )
 
-    def _read(self, child: Child, echo: bool) -> None:
+    def _read(self, child: Child, echo: bool, again: bool) -> None:
         assert child.process.stdout is not None
-        with child.process.stdout as output, child.log.open("wb") as log:
+        with child.process.stdout as output, child.log.open("ab" if again else "wb") as log:
             for raw in output:
                 log.write(raw)
                 log.flush()

@@ -1,7 +1,7 @@
 """The whole of Azure this app needs, on one machine: starts it, watches it, stops it.
 
 1. certificates (made once, renewed when near their end)
-2. identity endpoint, Azurite, Event Grid topic and GPT-Image server, at the same time, on free ports
+2. identity endpoint, Azurite, Event Grid topic, Key Vault and GPT-Image server, at the same time, on free ports
 3. containers, queues and tables, as infrastructure would create them
 4. the Functions host with the app
 5. `stack.json` in the stack's folder, for whoever wants to talk to it
@@ -136,7 +136,7 @@ class Stack:
         self.supervisor = None
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
-        """End one child (`host`, `azurite`, `topic`, `model` or `identity`), as a fault would."""
+        """End one child (`host`, `azurite`, `topic`, `vault`, `model` or `identity`), as a fault would."""
         assert self.supervisor is not None
         self.supervisor.kill(self._children[name], how)
 
@@ -166,6 +166,10 @@ class Stack:
         def topic(ports: Mapping[str, int]) -> Child:
             return self._launch("topic", _module("local.topic", "--port", str(ports.get("url", 0)), *tls), env)
 
+        def vault(ports: Mapping[str, int]) -> Child:
+            command = _module("local.key_vault", "--port", str(ports.get("url", 0)), *tls)
+            return self._launch("vault", [*command, "--state-dir", str(directory / "vault")], env)
+
         def model(ports: Mapping[str, int]) -> Child:
             command = _module("local.model", "--port", str(ports.get("url", 0)), *tls)
             command += ["--state-dir", str(directory / "model"), "--rpm", environment.requests_per_minute(environ)]
@@ -173,7 +177,7 @@ class Stack:
                 command += ["--latency", latency]
             return self._launch("model", command, env)
 
-        self._launchers |= {"azurite": azurite, "identity": identity, "topic": topic}
+        self._launchers |= {"azurite": azurite, "identity": identity, "topic": topic, "vault": vault}
         if environment.real_endpoint(environ) is None:
             self._launchers["model"] = model
         if environment.wants_telemetry(environ):
@@ -223,12 +227,13 @@ class Stack:
             if local_model
             else self.options.environ["AZURE_OPENAI_ENDPOINT"],
             topic=self._children["topic"].found["url"],
+            vault=self._children["vault"].found["url"],
             identity=self._children["identity"].found["url"],
             ca=str(certificates.ca),
             ca_bundle=str(certificates.bundle),
             key=function_key(directory),
             identity_header=identity_header,
-            c2pa_ca=str(directory / "model" / "c2pa-ca.pem") if local_model else None,
+            c2pa_ca=str(_signers(directory)) if local_model else None,
             directory=str(directory),
             telemetry=self._children["telemetry"].found["url"] if "telemetry" in self._children else None,
         )
@@ -240,6 +245,13 @@ class Stack:
 
     def _report(self, what: str, seconds: float) -> None:
         self._say(f"  {seconds:5.1f} s  {what}")
+
+
+def _signers(directory: Path) -> Path:
+    """Write the authorities of the model's signatures and of Darkroom's own into one file; return its path."""
+    path = directory / "c2pa-ca.pem"
+    path.write_text("".join((directory / name / "c2pa-ca.pem").read_text() for name in ("model", "vault")))
+    return path
 
 
 def _module(name: str, *arguments: str) -> list[str]:

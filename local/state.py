@@ -33,8 +33,9 @@ class StackInfo:
     """A running stack. `app`, `model` and `topic` are base URLs; `blob`, `queue` and `table` the account's service
     URIs; `identity` is the value of IDENTITY_ENDPOINT, `identity_header` of IDENTITY_HEADER, `key` the function key.
 
-    `ca` is the path of the certificate to trust, `ca_bundle` the same with the public roots, `c2pa_ca` the authority of
-    the local model's signatures (None when a real endpoint is used in its place).
+    `ca` is the path of the certificate to trust, `ca_bundle` the same with the public roots, `c2pa_ca` the authorities
+    of the local model's signatures and of Darkroom's (None when a real endpoint is used in the model's place).
+    `vault` is the base URL of the Key Vault with the signing certificate.
     `telemetry` is the base URL of the receiver of traces, metrics and logs (None unless it was asked for). `pids` has
     one entry per child.
     """
@@ -53,6 +54,7 @@ class StackInfo:
     c2pa_ca: str | None
     directory: str
     telemetry: str | None = None
+    vault: str | None = None
     pids: dict[str, int] = field(default_factory=dict)
 
     def save(self) -> None:

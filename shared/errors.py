@@ -58,6 +58,7 @@ CODES: dict[str, _Kind] = {
     "invalid_poll_token": _Kind(403, "permission_error"),
     "not_found": _Kind(404, _INVALID),
     "deployment_not_found": _Kind(404, _INVALID),
+    "request_timeout": _Kind(408, _INVALID),
     "job_ended": _Kind(409, _INVALID),
     "job_not_ended": _Kind(409, _INVALID),
     "batch_ended": _Kind(409, _INVALID),
@@ -77,6 +78,7 @@ CODES: dict[str, _Kind] = {
     "expired": _Kind(504, _SERVER),
     "abandoned": _Kind(503, _SERVER),
     "undeliverable": _Kind(500, _SERVER),
+    "derivation_failed": _Kind(500, _SERVER),
     "still_running": _Kind(504, _SERVER),
     "callback_not_taken": _Kind(502, _SERVER),
     "canceled": _Kind(409, _INVALID),
@@ -94,6 +96,7 @@ CODES: dict[str, _Kind] = {
     # Darkroom itself.
     "misconfigured": _Kind(503, _SERVER),
     "storage_unavailable": _Kind(503, _SERVER),
+    "signing_unavailable": _Kind(503, _SERVER),
     "internal_error": _Kind(500, _SERVER),
 }
 

@@ -58,9 +58,14 @@ class Settings:
     job_max_wait_hours: float = 24.0
     retry_unknown_outcome: str = "crash"
     c2pa_trust_anchors: str | None = None
+    signing_certificate: str | None = None
+    signing_certificate_chain: str | None = None
     token_prices: str | None = None
     result_link_minutes: int = 60
     event_prompts: bool = False
+    size_fit: str = "refuse"
+    require_provenance: bool = False
+    compat_wait_for_storage: bool = False
     readable_containers: frozenset[str] = frozenset()
     callback_hosts: tuple[str, ...] = ()
     callback_signing_keys: tuple[str, ...] = field(default=(), repr=False)
@@ -112,9 +117,14 @@ def read(env: Mapping[str, str]) -> Settings:
         job_max_wait_hours=reader.number("JOB_MAX_WAIT_HOURS", 24, 0.001, 24 * 7),
         retry_unknown_outcome=reader.choice("RETRY_UNKNOWN_OUTCOME", "crash", ("never", "crash", "always")),
         c2pa_trust_anchors=env.get("C2PA_TRUST_ANCHORS") or None,
+        signing_certificate=reader.text("SIGNING_CERTIFICATE") or None,
+        signing_certificate_chain=reader.text("SIGNING_CERTIFICATE_CHAIN") or None,
         token_prices=reader.text("TOKEN_PRICES") or None,
         result_link_minutes=int(reader.number("RESULT_LINK_MINUTES", 60, 1, 10_080)),
         event_prompts=reader.flag("EVENT_PROMPTS"),
+        size_fit=reader.choice("SIZE_FIT", "refuse", ("refuse", "contain", "cover")),
+        require_provenance=reader.flag("REQUIRE_PROVENANCE"),
+        compat_wait_for_storage=reader.flag("COMPAT_WAIT_FOR_STORAGE"),
         readable_containers=frozenset(reader.listed("READABLE_CONTAINERS")),
         callback_hosts=reader.hosts("CALLBACK_HOSTS"),
         callback_signing_keys=reader.signing_keys("CALLBACK_SIGNING_KEY"),

@@ -5,17 +5,21 @@ The certificate authority is made, and named in the environment, when this file 
 
 - `azurite`: a fresh, empty storage account of one running Azurite, with the app's containers, queues and tables.
 - `azurite_environment`: the same, with the settings the app needs already in `os.environ`.
-- `stack`: the running local stack with the real app, one for the session; the model server, the topic and the identity
-  endpoint forget what they saw before each test. `app_client` talks to its app with the function key.
+- `stack`: the running local stack with the real app, one for the session; the model server, the topic, the vault and
+  the identity endpoint forget what they saw before each test. `app_client` talks to its app with the function key.
 - `make_stack`: a stack of the test's own, for tests that kill parts of it or need other settings.
 
 The last two start many processes, so only tests under tests/stack, tests/clients and tests/faults may use them. When
 such a test fails, what the host and the app logged meanwhile is shown with it.
+
+When the last test has run, all that was logged is searched for what may be in no log (`run_logs`, and
+`tests/support/run_logs.py`): keys, tokens, signatures and the prompts that were sent.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import itertools
 import os
 import shutil
@@ -38,7 +42,9 @@ from local.infrastructure import create_storage
 from local.processes import Supervisor
 from local.stack import Stack, StackOptions
 from local.state import StackInfo
+from tests.support.model_control import ModelControl
 from tests.support.receiver import STACK_SIGNING_KEY
+from tests.support.run_logs import RunLogs
 
 # Shared machines stall now and then; what is slow here is not the property under test.
 settings.register_profile("darkroom", deadline=None)
@@ -63,8 +69,18 @@ _STACK_SETTINGS = {
     "IMAGE_URL_HOSTS": "127.0.0.1",
 }
 
+_RUN_LOGS = RunLogs(_SESSION / "kept-logs")
 _ACCOUNTS = tuple(f"test{number:04}" for number in range(2000))
 _IDENTITY_HEADER = "tests"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_logs() -> Iterator[RunLogs]:
+    """The logs of this run. Their search is the last thing done in it, since this fixture is the first to be made."""
+    with _RUN_LOGS.keeping_lines():
+        yield _RUN_LOGS
+    found = _RUN_LOGS.findings()
+    assert not found, "\n".join(["The logs of this run hold what may be in none:", *found[:20]])
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +92,7 @@ def certificates() -> Certificates:
 @pytest.fixture(scope="session")
 def _azurite_accounts(certificates: Certificates) -> Iterator[Iterator[StorageAccount]]:
     """Identity endpoint and Azurite for the whole session; gives out one unused account after another."""
+    _RUN_LOGS.watch(_SESSION / "azurite-logs")
     with Supervisor(_SESSION / "azurite-logs") as supervisor:
         identity = supervisor.start(
             "identity",
@@ -134,7 +151,9 @@ def _stack_options(directory: Path, **changes: Any) -> StackOptions:
 def session_stack() -> Iterator[StackInfo]:
     """The session's stack as it is, without forgetting what other tests did to it."""
     with Stack(_stack_options(_SESSION / "stack")) as info:
+        _watch(info)
         yield info
+        _note(info)
 
 
 @pytest.fixture(scope="session")
@@ -169,14 +188,33 @@ def make_stack(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Calla
 
         def make(**changes: Any) -> Stack:
             made = Stack(_stack_options(tmp_path / f"stack-{next(numbers)}", **changes))
-            _remember_logs(request.node, stacks.enter_context(made))
+            info = stacks.enter_context(made)
+            _remember_logs(request.node, info)
+            _watch(info)
+            stacks.callback(_note, info)
             return made
 
         numbers = itertools.count()
         yield make
 
 
+def _watch(info: StackInfo) -> None:
+    _RUN_LOGS.watch(Path(info.directory, "logs"), function_key=info.key, identity_header=info.identity_header)
+
+
+def _note(info: StackInfo) -> None:
+    """Ask a stack's stand-ins what they took, before they forget it; a test may have ended some of them."""
+    with contextlib.suppress(httpx.HTTPError, ValueError):
+        _RUN_LOGS.note_calls(ModelControl(info.model).calls())
+    if info.telemetry is not None:
+        from tests.support import telemetry  # it imports aiohttp, see above
+
+        with contextlib.suppress(httpx.HTTPError):
+            _RUN_LOGS.keep("telemetry", telemetry.everything(info))
+
+
 def _forget(info: StackInfo, control: httpx.Client) -> None:
+    _note(info)
     identity = info.identity.removesuffix(TOKEN_PATH)
     for address in (
         f"{info.model}/_local/behaviour",
@@ -185,6 +223,8 @@ def _forget(info: StackInfo, control: httpx.Client) -> None:
         f"{info.topic}/_local/events",
         f"{info.topic}/_local/publishes",
         f"{info.topic}/_local/dead-letters",
+        f"{info.vault}/_local/behaviour",
+        f"{info.vault}/_local/requests",
         f"{identity}/_local/requests",
     ):
         control.delete(address).raise_for_status()

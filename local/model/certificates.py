@@ -1,7 +1,8 @@
-"""The server's own signing certificates: a P-256 certificate authority and a leaf for each extended key usage.
+"""Certificates that sign images: a P-256 certificate authority and a leaf for each extended key usage.
 
-Made at the first start into the state directory and kept, so that pictures of yesterday still verify. The subjects name
-no vendor. Recipe: C2PA 2.x certificate profile (digitalSignature, one EKU, SKI and AKI, organisation and name).
+Made at the first start into the state directory and kept, so that pictures of yesterday still verify. The model server
+comes in for its own, the local key vault for Darkroom's. The subjects name no vendor. Recipe: C2PA 2.x certificate
+profile (digitalSignature, one EKU, SKI and AKI, organisation and name).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from local.certificates import key_usage
 CA_FILE = "c2pa-ca.pem"
 _CA_KEY_FILE = "c2pa-ca-key.pem"
 _DAYS = 3650
+_OWNER = "Local Image Server"
 
 
 @dataclass(frozen=True)
@@ -32,25 +34,25 @@ class SigningCertificate:
     authority: str
 
 
-def signing_certificate(state_dir: Path, name: str, usage: str) -> SigningCertificate:
-    """The leaf for an extended key usage (dotted `usage`, file `name`), made when it is not there yet."""
+def signing_certificate(state_dir: Path, name: str, usage: str, owner: str = _OWNER) -> SigningCertificate:
+    """The leaf for an extended key usage (dotted `usage`, file `name`), made for `owner` when it is not there yet."""
     state_dir.mkdir(parents=True, exist_ok=True)
-    authority, authority_key = _authority(state_dir)
+    authority, authority_key = _authority(state_dir, owner)
     leaf_file, key_file = state_dir / f"c2pa-{name}.pem", state_dir / f"c2pa-{name}-key.pem"
     if not (leaf_file.exists() and key_file.exists()):
-        _make_leaf(leaf_file, key_file, authority, authority_key, usage)
+        _make_leaf(leaf_file, key_file, authority, authority_key, usage, owner)
     authority_pem = authority.public_bytes(serialization.Encoding.PEM).decode()
     return SigningCertificate(leaf_file.read_text() + authority_pem, key_file.read_bytes(), authority_pem)
 
 
-def _authority(state_dir: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _authority(state_dir: Path, owner: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     certificate_file, key_file = state_dir / CA_FILE, state_dir / _CA_KEY_FILE
     if certificate_file.exists() and key_file.exists():
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
         return x509.load_pem_x509_certificate(certificate_file.read_bytes()), key
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name("Local Image Server Test CA")
+    subject = _name(owner, "Test CA")
     builder = _builder(subject, subject, key.public_key(), key.public_key())
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -63,10 +65,15 @@ def _authority(state_dir: Path) -> tuple[x509.Certificate, ec.EllipticCurvePriva
 
 
 def _make_leaf(
-    leaf_file: Path, key_file: Path, authority: x509.Certificate, authority_key: ec.EllipticCurvePrivateKey, usage: str
+    leaf_file: Path,
+    key_file: Path,
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    usage: str,
+    owner: str,
 ) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = _name("Local Image Server Test Signer")
+    subject = _name(owner, "Test Signer")
     builder = _builder(subject, authority.subject, key.public_key(), authority_key.public_key())
     certificate = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -95,11 +102,11 @@ def _builder(
     )
 
 
-def _name(common_name: str) -> x509.Name:
+def _name(owner: str, what: str) -> x509.Name:
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Local Image Server (test)"),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, f"{owner} (test)"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"{owner} {what}"),
         ]
     )
 

@@ -59,7 +59,7 @@ class Studio:
     def _finished(self, call: ImageCall, index: int, knobs: Knobs, fault: Fault, partial: int = 0) -> list[MadeImage]:
         given = fault.image_bytes()
         if given is not None:
-            return [_laid_down(given)]
+            return [_laid_down(given) for _ in range(partial + 1)]
         image = draw(call, index)
         made = [
             _laid_down(encode(unfinished(image, step, partial), call.output_format, call.output_compression))

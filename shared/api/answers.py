@@ -31,6 +31,7 @@ def components() -> dict[str, Schema]:
         "JobSummary": given(_summary(), ("purged_at",), "A job as a list has it."),
         "JobList": _list(),
         "Image": _image(),
+        "DerivedImage": _derived_image(),
         "StoredRequest": _request(),
         "Adapted": _adapted(),
         "ImagesAnswer": _images_answer(),
@@ -122,10 +123,27 @@ def _image() -> Schema:
         "sha256": string(pattern=SHA256),
         "revised_prompt": nullable(string()),
         "content_filter": nullable({**OPEN, "description": "The service's verdicts on `content` and `prompt`."}),
-        "derived": listed(OPEN),
-        "provenance": given({"state": one_of(PROVENANCE_STATES), "issuer": nullable(string())}),
+        "derived": listed(ref("DerivedImage"), description="What was made of it for the caller."),
+        "provenance": _summary_of_provenance(),
     }
     return given(members)
+
+
+def _derived_image() -> Schema:
+    image = _image()["properties"]
+    same = ("url", "content_type", "width", "height", "bytes", "sha256", "provenance")
+    members = {
+        "blob": string("`results/<yyyy>/<mm>/<dd>/<job>/<index>.<how>-<width>x<height>-….<ext>`"),
+        **{name: image[name] for name in same},
+        "how": one_of(
+            ("contain", "cover", "preserve"), "Padded or cropped to its size, or put into the mask over the source."
+        ),
+    }
+    return given(members, description="An image that was made of the model's: of a size it does not have, or exact.")
+
+
+def _summary_of_provenance() -> Schema:
+    return given({"state": one_of(PROVENANCE_STATES), "issuer": nullable(string())})
 
 
 def _request() -> Schema:
@@ -144,13 +162,18 @@ def _request() -> Schema:
             "images": listed(OPEN),
             "mask": OPEN,
             "boxes": listed(ref("Box")),
+            "preserve": string(),
+            "fit": string("How an image of `fitted_size` is made: `contain` or `cover`."),
+            "fitted_size": string("The size of the derived image; `size` is what the model is asked for."),
             "metadata": ref("Metadata"),
         },
     }
 
 
 def _adapted() -> Schema:
-    return given({name: string() for name in ("field", "from", "to")})
+    members = {name: string() for name in ("field", "from", "to")}
+    how = string("How an image of the size `from` is made of the model's, of the size `to`.")
+    return given({**members, "how": how}, ("how",))
 
 
 def _images_answer() -> Schema:
@@ -182,8 +205,11 @@ def _provenance() -> Schema:
         },
         "manifest": nullable({**OPEN, "description": "The whole C2PA manifest store."}),
     }
+    of_original = ("revised_prompt", "content_filter", "derived")
     members = {
         "job": string(pattern=JOB_ID),
+        "of": string("In the sidecar of a derived image: the blob of the model's image."),
+        "how": string("In the sidecar of a derived image: how it was made."),
         **{name: one for name, one in _image()["properties"].items() if name != "url"},
         "request": ref("StoredRequest"),
         "adapted": listed(ref("Adapted")),
@@ -199,7 +225,7 @@ def _provenance() -> Schema:
         "metadata": ref("Metadata"),
         "provenance": given(manifest),
     }
-    return given(members, description="The sidecar of an image.")
+    return given(members, ("of", "how", *of_original), "The sidecar of an image.")
 
 
 def _batch() -> Schema:
@@ -249,6 +275,8 @@ def _health() -> Schema:
         "milliseconds": COUNT,
         "error": string(),
         "code": nullable(string()),
+        "expires_on": {**DAY, "description": "Of `signing`: the last day of the certificate."},
+        "days_left": COUNT,
     }
     texts: Schema = {"type": "object", "additionalProperties": {"type": "string"}}
     members = {
@@ -258,7 +286,7 @@ def _health() -> Schema:
         "problems": listed(string()),
         "dependencies": {
             "type": "object",
-            "additionalProperties": given(dependency, ("milliseconds", "error", "code")),
+            "additionalProperties": given(dependency, ("milliseconds", "error", "code", "expires_on", "days_left")),
         },
         "events_waiting_since": nullable(DATE_TIME),
         "deployments": listed(_deployment()),

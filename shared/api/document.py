@@ -12,9 +12,9 @@ from shared.api.operation import JSON, Answer, Operation
 from shared.api.operations import OPERATIONS
 from shared.api.schema import Schema, ref, string
 from shared.errors import CODES
+from shared.platform.version import VERSION
 from shared.settings import Settings, settings
 
-VERSION = "1.0.0"
 _SEVERAL = (500, 503)
 """Statuses any operation may end with: a fault of the app's own, storage that does not answer."""
 _WAITS = (429, 503)

@@ -9,6 +9,7 @@ from shared.api.schema import Schema, ref, string
 
 JSON = "application/json"
 FORM = "multipart/form-data"
+EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from shared.api.answers import JOB_ID
 from shared.api.money import DAY
-from shared.api.operation import FORM, JSON, Answer, Operation, header, json_answer, path, query
+from shared.api.operation import EVENTS, FORM, JSON, Answer, Operation, header, json_answer, path, query
 from shared.api.requests import MAX_N
 from shared.api.schema import Schema, integer, one_of, ref, string
 from shared.images.request import MAX_NAME_CHARS
 from shared.jobs.job import Status
-from shared.pipeline import listing
+from shared.pipeline import following, listing
 from shared.pipeline.repeats import MAX_KEY_CHARS
 from shared.pipeline.usage import GROUPINGS, MOST_DAYS
 
@@ -29,16 +29,22 @@ _DEPLOYMENT = path(
 )
 _API_VERSION = query("api-version", "Accepted and passed over.", string())
 _IMAGE = (path("job", "The job.", _ID), path("index", "Which of its images, from 0.", integer(0, MAX_N - 1)))
+_DERIVED = query("derived", "Which of the images that were derived of it, from 0.", integer(0, MAX_N - 1))
 _KEY = header(
     "Idempotency-Key",
     "Requests with the same key are one job: later ones get the first one's answer.",
     string(minLength=1, maxLength=MAX_KEY_CHARS, pattern=r"^[!-~]([ -~]*[!-~])?$"),
 )
+_ID_OF_AN_EVENT = string(pattern=following.ID_PATTERN)
+_LAST_EVENT_ID = header(following.LAST_EVENT_ID, "The last one that came: those behind it are told.", _ID_OF_AN_EVENT)
 _PREFER = header("Prefer", "`wait=n` waits up to n seconds for the end (RFC 7240).")
-_TOLD = ("x-darkroom-job", "x-darkroom-provenance")
 _PENDING = ("Location", "Retry-After")
-_MADE = json_answer(
-    "The images, as the model service answers.", "ImagesAnswer", _TOLD, ("x-darkroom-cost", "idempotency-replayed")
+_MADE = Answer(
+    "The images, as the model service answers; with `stream`, its events. Cost and provenance are told here where the "
+    "whole answer comes from storage; in the job always.",
+    {JSON: ref("ImagesAnswer"), EVENTS: {}},
+    ("x-darkroom-job",),
+    ("x-darkroom-provenance", "x-darkroom-cost", "idempotency-replayed"),
 )
 _BINARY: Schema = {}
 """Bytes that are no JSON have no schema (OpenAPI 3.1, section 4.8.14.2)."""
@@ -151,6 +157,21 @@ _OF_JOBS = (
         errors=(400, 403, 404),
         is_open=True,
     ),
+    Operation(
+        function="get_job_events",
+        method="get",
+        path="/api/jobs/{id}/events",
+        tag=JOBS,
+        summary="Follow a job",
+        description="Server-sent events: that it runs, the partial and stored images of a job with `stream`, its end "
+        "with the job document. Closed after the end, and at times before it: ask again with the last id.",
+        parameters=(_JOB, _LAST_EVENT_ID),
+        answers={
+            200: Answer("The events.", {EVENTS: {}}, ("Cache-Control",)),
+            204: Answer("The end was told already: `Last-Event-ID` is its id."),
+        },
+        errors=(400, 404),
+    ),
 )
 
 _STORED = dict.fromkeys(("image/png", "image/jpeg", "image/webp"), _BINARY)
@@ -172,7 +193,7 @@ def _stored(method: str) -> Operation:
         tag=JOBS,
         summary="Download an image" if method == "get" else "Ask for an image's headers",
         description="`ETag` is the sha256 of the bytes.",
-        parameters=(*_IMAGE, *(_CONDITIONS if method == "get" else _CONDITIONS[:1])),
+        parameters=(*_IMAGE, _DERIVED, *(_CONDITIONS if method == "get" else _CONDITIONS[:1])),
         answers=answers,
         errors=(400, 404, 410, *((416,) if method == "get" else ())),
     )
@@ -189,7 +210,7 @@ _OF_STORED_IMAGES = (
         summary="Read where an image comes from",
         description="The sidecar: request, model, timings, usage, cost, sha256, the whole C2PA manifest and what its "
         "validation said.",
-        parameters=_IMAGE,
+        parameters=(*_IMAGE, _DERIVED),
         answers={200: json_answer("The sidecar.", "Provenance")},
         errors=(400, 404, 410),
     ),

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shared.api.schema import Schema, integer, listed, one_of, ref, string, taken
-from shared.images import adapt, boxes, metadata, sources
+from shared.images import adapt, boxes, fitting, metadata, sources
 from shared.images import request as requests
 from shared.images.capabilities import Capabilities, capabilities, known_models
 from shared.images.fields import CONTROL
@@ -64,7 +64,8 @@ def scalars(kinds: Iterable[str], max_prompt_chars: int) -> dict[str, Schema]:
         "size": string(
             "Width and height in pixels, or `auto`. All models take "
             f"{', '.join(size for size in ROWS[0].sizes if size != 'auto')}; newer ones take more. DALL-E 3's "
-            f"{' and '.join(adapt.SIZES)} become the nearest size the model has.",
+            f"{' and '.join(adapt.SIZES)} become the nearest size the model has. With the setting `SIZE_FIT`, any of "
+            f"{fitting.MIN_EDGE} to {fitting.MAX_EDGE} pixels an edge is made of the nearest.",
             pattern=_FREE_SIZE,
             default=ROWS[0].default_size,
         ),
@@ -87,8 +88,18 @@ def scalars(kinds: Iterable[str], max_prompt_chars: int) -> dict[str, Schema]:
             requests.RESPONSE_FORMATS, "`url` gives links in place of image data in synchronous answers."
         ),
         "callback_url": _url("The finished job is POSTed there; a host that the app was told to call."),
-        "stream": {"type": "boolean", "description": "Not built yet.", "enum": [False]},
-        "partial_images": {"type": "integer", "description": "Not built yet.", "enum": [0]},
+        "stream": {
+            "type": "boolean",
+            "description": "The images API answers with the service's own server-sent events; the events of an "
+            "asynchronous job then have its images too.",
+            "default": False,
+        },
+        "partial_images": integer(
+            0,
+            max(row.max_partial_images for row in ROWS),
+            "With `stream`: how many images come unfinished before.",
+            default=0,
+        ),
     }
 
 
@@ -124,6 +135,11 @@ def _edit_fields() -> dict[str, Schema]:
     return {
         "input_fidelity": one_of(_any("input_fidelities"), "How closely the sources are kept; not every model has it."),
         "boxes": listed(ref("Box"), 1, boxes.MAX_BOXES, "Where the edit goes, in place of a mask."),
+        "preserve": one_of(
+            fitting.PRESERVES,
+            "With a mask or boxes: an image of the first source's size is made of the model's, which outside the mask "
+            "has the source's own pixels.",
+        ),
     }
 
 

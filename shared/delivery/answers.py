@@ -50,6 +50,36 @@ def encode(body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Enco
     return EncodedImages(literals, tuple(image["blob"] for image in order), sum(map(len, literals)) + encoded)
 
 
+def encode_events(kind: str, body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> EncodedImages:
+    """The same answer as a stream would have ended: one completed event an image, of which the first counts all tokens,
+    so that the usages add up to the answer's."""
+    operation = "image_edit" if kind == "edit" else "image_generation"
+    echoes = {name: body[name] for name in ("size", "quality", "background", "output_format") if name in body}
+    shared = {"created_at": body.get("created"), **echoes}
+    more = {"darkroom": body["darkroom"]} if "darkroom" in body else {}
+    stored = {image["index"]: image for image in images}
+    literals, blobs, length = [b""], [], 0
+    usage = body.get("usage") or {}
+    for item in body.get("data", []):
+        if not isinstance(item, dict) or not isinstance(item.get("b64_json"), int):
+            continue
+        image = stored[item["b64_json"]]
+        rest = {name: value for name, value in item.items() if name != "b64_json"}
+        members = {"type": f"{operation}.completed", **shared, "usage": usage, **rest, **more}
+        text = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        literals[-1] += b"event: " + operation.encode() + b".completed\ndata: " + text[:-1] + b',"b64_json":"'
+        literals.append(b'"}\n\n')
+        blobs.append(str(image["blob"]))
+        length += (int(image["bytes"]) + 2) // 3 * 4
+        usage = _none_of(usage)
+    return EncodedImages(tuple(literals), tuple(blobs), sum(map(len, literals)) + length)
+
+
+def _none_of(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """The same counts, all zero."""
+    return {name: _none_of(value) if isinstance(value, dict) else 0 for name, value in usage.items()}
+
+
 def _mark(body: Mapping[str, Any]) -> str:
     """A text that stands nowhere in `body`, to cut it at."""
     text = json.dumps(body, ensure_ascii=False)

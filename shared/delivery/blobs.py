@@ -102,6 +102,20 @@ class BlobClient:
         headers = {"content-type": "application/xml", **_blob_headers(content_type, metadata, overwrite=False)}
         await self._write(name, "?comp=blocklist", [body], headers)
 
+    async def create_appendable(self, name: str, *, content_type: str) -> bool:
+        """Makes an empty blob that grows by `append`; False if there is a blob of that name already."""
+        headers = {"x-ms-blob-type": "AppendBlob", **_blob_headers(content_type, None, overwrite=False)}
+        return await self._answered("", name, (), headers, refusal=409)
+
+    async def append(self, name: str, pieces: Sequence[bytes], *, at: int) -> bool:
+        """Appends one block (4 MiB at most, 50,000 to a blob) at byte `at`, whole or not at all; False if the blob is
+        of another length by then, be it by a try of this very call whose answer was lost.
+
+        https://learn.microsoft.com/rest/api/storageservices/append-block
+        """
+        headers = {"x-ms-blob-condition-appendpos": str(at)}
+        return await self._answered("?comp=appendblock", name, pieces, headers, refusal=412)
+
     async def read(self, name: str, *, byte_range: str | None = None) -> BlobResponse:
         """A blob, or a range of it (`bytes=0-99`), as a stream.
 
@@ -125,6 +139,16 @@ class BlobClient:
             return
         if response.status_code != 201:
             raise _refused(response)
+
+    async def _answered(
+        self, query: str, name: str, pieces: Sequence[bytes], headers: Mapping[str, str], *, refusal: int
+    ) -> bool:
+        """Whether a write was done (201) or its condition refused it (`refusal`)."""
+        response = await self._send("PUT", name, query, pieces, headers)
+        await response.aclose()
+        if response.status_code not in (201, refusal):
+            raise _refused(response)
+        return response.status_code == 201
 
     async def _is_ours(self, name: str, headers: Mapping[str, str]) -> bool:
         """Whether the blob that stands in the way is this one: a try whose answer was lost may have written it."""

@@ -212,5 +212,9 @@ def _check_conflicts(request: ImageRequest) -> None:
         raise invalid(
             "background", "Transparent background is not supported for JPEG output format; ask for output_format 'png'."
         )
+    if request.stream and request.response_format == "url":
+        raise unsupported(
+            "response_format", "The events of a stream hold the images themselves; leave out 'response_format: url'."
+        )
     if request.partial_images and not request.stream:
         raise invalid("partial_images", "Invalid 'partial_images': partial images come with 'stream': true only.")

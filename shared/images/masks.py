@@ -6,24 +6,27 @@ What a service would refuse, and what would be paid for without any effect, is r
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from shared.errors import DarkroomError
 from shared.images.pixels import ImageHeader, inspect
 from shared.images.sources import MAX_IMAGE_BYTES
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+
 MAX_MASK_BYTES = MAX_IMAGE_BYTES
 """OpenAI's guide gives a mask the 50 MB of an image, both specifications say 4 MB (for the model's predecessor). The
 larger is kept: a service that disagrees refuses without charge, while we would refuse what it takes."""
 
-_MAX_DECODED_PIXELS = 16_000_000
-"""Above this (80 MB with its alpha apart) a mask is not decoded to look for transparent pixels; its header is read."""
+_MAX_DECODED_PIXELS = 4_096 * 4_096
+"""Above this (84 MB with its alpha apart) a mask is not decoded to look for transparent pixels; its header is read."""
 
 
 def check_mask(mask: BinaryIO, first: ImageHeader, *, param: str = "mask") -> ImageHeader:
     """The header of `mask`, found fit for the edit of an image with the header `first`.
 
-    Decodes the mask, 5 bytes a pixel and at most 80 MB: call it in a thread. Raises `DarkroomError`: `invalid_mask`
+    Decodes the mask, 5 bytes a pixel and at most 84 MB: call it in a thread. Raises `DarkroomError`: `invalid_mask`
     for another kind or size, no alpha channel or nothing fully transparent; `invalid_image` or `image_too_large` for
     what `pixels.inspect` refuses.
     """
@@ -45,15 +48,19 @@ def check_mask(mask: BinaryIO, first: ImageHeader, *, param: str = "mask") -> Im
     return header
 
 
+def alpha_of(mask: Picture) -> Picture:
+    """The alpha of a mask that `check_mask` took, 0 to 255 for each pixel. Paletted and grey masks keep their
+    transparency apart; RGBA has it as a band like any other."""
+    return (mask if "A" in mask.getbands() else mask.convert("RGBA")).getchannel("A")
+
+
 def _least_alpha(mask: BinaryIO, param: str) -> int:
     # Imported here: most requests have no mask, and the import takes longer than all else in this room.
     from PIL import Image
 
     try:
         with Image.open(mask, formats=["PNG"]) as image:
-            # Paletted and grey masks keep their transparency apart; RGBA has it as a band like any other.
-            picture = image if "A" in image.getbands() else image.convert("RGBA")
-            levels = picture.getchannel("A").histogram()
+            levels = alpha_of(image).histogram()
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise DarkroomError(
             "invalid_image", f"Invalid image '{param}': its pixels cannot be read; send the whole file.", param=param

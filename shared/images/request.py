@@ -3,9 +3,9 @@
 Steps of `parse`, which every door calls:
 1. unknown fields are refused by name;
 2. the deployment is found and with it the model's row of rules (`capabilities`);
-3. sources and boxes are read (`sources`, `boxes`), the old model's words put into the new one's (`adapt`);
-4. each field is read with its exact type (`fields`), then the whole is checked against the row;
-5. what this version does not do yet is refused (`unbuilt`).
+3. sources and boxes are read (`sources`, `boxes`), a size the model does not have and the old model's words put into
+   what it has (`fitting`, `adapt`);
+4. each field is read with its exact type (`fields`), then the whole is checked against the row.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from shared.errors import DarkroomError
+from shared.images import fitting
 from shared.images.adapt import DALL_E_3, Adapted, adapt
 from shared.images.boxes import Box, parse_boxes
 from shared.images.capabilities import Capabilities, capabilities, check
@@ -35,7 +36,6 @@ from shared.images.fields import (
 )
 from shared.images.metadata import check_metadata
 from shared.images.sources import Source, check_url, source_of, sources_of, without_query
-from shared.images.unbuilt import refuse_unbuilt
 
 KINDS = ("generate", "edit")
 _IMAGE_FIELDS = ("images", "image")
@@ -46,7 +46,7 @@ _FIELDS = frozenset(
     (
         *("kind", "prompt", "model", "n", "size", "quality", "output_format", "output_compression", "background"),
         *("moderation", "input_fidelity", "user", "stream", "partial_images", "images", "image", "mask", "boxes"),
-        *("metadata", "callback_url", "style", "response_format"),
+        *("metadata", "callback_url", "style", "response_format", "preserve"),
     )
 )
 
@@ -76,7 +76,17 @@ class ImageRequest:
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     callback_url: str | None = field(default=None, repr=False)
     response_format: str | None = None
+    preserve: str | None = None
+    fit: str | None = None
+    """How an image of `fitted_size` is made of the model's: `contain` or `cover`; None where none is."""
+    fitted_size: str | None = None
+    """The size that was asked for, where the model does not have it: `size` is then what it is asked for instead."""
     adapted: Adapted = ()
+
+    @property
+    def derives(self) -> bool:
+        """Whether the caller's image is one that is made of the model's, and not the model's own."""
+        return self.fit is not None or self.preserve is not None
 
     def with_sources(self, images: Sequence[Source], mask: Source | None) -> ImageRequest:
         """The same request with other sources: those a door has stored."""
@@ -147,12 +157,14 @@ def parse(
     images: Sequence[Source] = (),
     mask: Source | None = None,
     platform: str = "azure",
+    size_fit: str = fitting.REFUSE,
 ) -> ImageRequest:
     """The request in `data` (decoded JSON, or `form.parse_form`'s), or a `DarkroomError` that names the field.
 
     `kind` is the route's, None where the request says it. `deployments` maps the configured names to the names of
     their models, the default first; `deployment` is one the route fixes, and then `model` in the body is passed over,
-    as Azure does. `images` and `mask` are files of a multipart body that are stored already.
+    as Azure does. `images` and `mask` are files of a multipart body that are stored already. `size_fit` is how an image
+    of a size that the model does not have is made of one it has: `contain`, `cover`, or `refuse`.
     """
     if not isinstance(data, Mapping):
         raise DarkroomError("invalid_type", "Expected the request to be a JSON object.")
@@ -169,7 +181,8 @@ def parse(
     boxes = parse_boxes(given["boxes"]) if "boxes" in given else ()
     if boxes and mask_source is not None:
         raise invalid("boxes", "Invalid 'boxes': 'mask' and 'boxes' both say where the edit goes; send one of them.")
-    values, adapted = adapt(given, row)
+    fitted = fitting.fit(given, row, size_fit)
+    values, adapted = adapt(fitted.values, row)
     request = ImageRequest(
         kind=decided,
         prompt=_prompt(values, max_prompt_chars),
@@ -177,11 +190,12 @@ def parse(
         images=sources,
         mask=mask_source,
         boxes=boxes,
-        adapted=renamed + adapted,
+        adapted=renamed + fitted.adapted + adapted,
         **_options(values, row),
+        **fitted.options,
     )
     check(request, deployments[model], platform)
-    refuse_unbuilt(request)
+    fitting.check(request)
     return request
 
 
@@ -219,7 +233,7 @@ def _kind(given: Mapping[str, Any], fixed: str | None, images: Sequence[Source],
     edits = bool(images) or mask is not None or any(name in given for name in (*_IMAGE_FIELDS, "boxes"))
     kind = fixed or said or ("edit" if edits else "generate")
     if kind == "generate":
-        for name in (*_IMAGE_FIELDS, "mask", "boxes", "input_fidelity"):
+        for name in (*_IMAGE_FIELDS, "mask", "boxes", "input_fidelity", "preserve"):
             if name in given or (name == "image" and images) or (name == "mask" and mask):
                 raise unsupported(name, f"'{name}' belongs to an edit, and this request is to generate an image.")
     elif not images:

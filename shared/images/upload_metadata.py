@@ -25,6 +25,7 @@ _PERCENT_ENCODED = ("prompt", "mask", "user")
 _AS_WRITTEN = (
     *("kind", "model", "n", "size", "quality", "output_format", "output_compression", "background", "moderation"),
     *("input_fidelity", "boxes", "callback_url", "style", "response_format", "stream", "partial_images"),
+    "preserve",
 )
 _FILES = ("images", "image")
 _PAIRS = "darkroom_metadata"

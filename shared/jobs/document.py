@@ -25,11 +25,17 @@ def build(
         **summary(job, job_base=job_base),
         "adapted": [dict(entry) for entry in request.adapted] if request else [],
         "request": accepted.public(job.id) if accepted else {},
-        "images": [{**image, "url": f"{blob_base}/{image['blob']}"} for image in result.get("images", [])],
+        "images": [_linked(image, blob_base) for image in result.get("images", [])],
         "usage": result.get("usage"),
         "cost": result.get("cost"),
         "metadata": dict(request.metadata) if request else {},
     }
+
+
+def _linked(image: Mapping[str, Any], blob_base: str) -> dict[str, Any]:
+    """An image, or one that was derived of it, with its address."""
+    more = {"derived": [_linked(one, blob_base) for one in image["derived"]]} if "derived" in image else {}
+    return {**image, **more, "url": f"{blob_base}/{image['blob']}"}
 
 
 def summary(job: Job, *, job_base: str) -> dict[str, Any]:

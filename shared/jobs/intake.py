@@ -34,6 +34,14 @@ class Intake:
         self.mask: StoredSource | None = None
         self._kept = False
         self._mask_file: BinaryIO | None = None
+        self._first_file: BinaryIO | None = None
+
+    @property
+    def first_file(self) -> BinaryIO:
+        """The bytes of the first image, until the intake is kept or discarded."""
+        if self._first_file is None:
+            raise ValueError("no image was taken yet, or the intake is closed")
+        return self._first_file
 
     async def take(self, field: str, chunks: AsyncIterable[bytes]) -> Source:
         """Store a file of the field `image` or `mask`; its placeholder for the request.
@@ -93,9 +101,9 @@ class Intake:
             await self.files.discard()
 
     def close(self) -> None:
-        if self._mask_file is not None:
-            self._mask_file.close()
-            self._mask_file = None
+        for file in filter(None, (self._mask_file, self._first_file)):
+            file.close()
+        self._mask_file = self._first_file = None
 
     async def _store(self, name: str, param: str, chunks: AsyncIterable[bytes]) -> StoredSource:
         # Kept whole beside the blob, on disk when it is large: an image is recognised by its end, too.
@@ -109,6 +117,8 @@ class Intake:
             raise
         if name == "mask":
             self._mask_file = copy
+        elif name == "source-0":
+            self._first_file = copy
         else:
             copy.close()
         return StoredSource(name, length, header.content_type, header.width, header.height, sha256)

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import DarkroomError
 from shared.model import deployments
 from shared.model.decode import ImageSink, decode_images
+from shared.model.events import StreamedError, decode_events
+from shared.model.listening import Listener
 from shared.model.payload import Payload
 from shared.platform import metrics
 from shared.settings import Deployment
@@ -60,8 +62,9 @@ async def call(
     sink: ImageSink,
     *,
     may_send: Callable[[], None],
+    listener: Listener | None = None,
 ) -> Answer:
-    """POST `payload` to `deployment` and decode the images of its answer into `sink`.
+    """POST `payload` to `deployment` and decode the images of its answer into `sink`, while `listener` hears it.
 
     `may_send` is asked right before the first byte leaves, when token and connection are there; what it raises stops
     the call. Raises `DarkroomError`: `not_connected` when the request certainly never left; `outcome_unknown` (with
@@ -80,14 +83,14 @@ async def call(
         headers={
             "authorization": await _token(authorize, deployment),
             "content-type": payload.content_type,
-            "accept": "application/json",
+            "accept": "application/json, text/event-stream",
             **body.headers,
         },
         timeout=httpx.Timeout(CALL_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
     )
     try:
         async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-            return await _exchange(client, request, sink)
+            return await _exchange(client, request, sink, listener)
     except (httpx.TransportError, TimeoutError) as error:
         if isinstance(source.failure, DarkroomError) and source.failure.code != "storage_unavailable":
             raise source.failure from error
@@ -98,13 +101,15 @@ async def call(
         raise DarkroomError("not_connected", f"Deployment '{deployment.name}' could not be reached.") from error
 
 
-async def _exchange(client: httpx.AsyncClient, request: httpx.Request, sink: ImageSink) -> Answer:
+async def _exchange(
+    client: httpx.AsyncClient, request: httpx.Request, sink: ImageSink, listener: Listener | None
+) -> Answer:
     sent = client.send(request, stream=True)
     response = await metrics.timed("wait for answer", "darkroom.model.duration", sent)
     try:
         if response.status_code != 200:
             raise refusal(response.status_code, response.headers, await _error_body(response))
-        return await metrics.timed("decode", "darkroom.decode.duration", _answer(response, sink))
+        return await metrics.timed("decode", "darkroom.decode.duration", _answer(response, sink, listener))
     finally:
         await response.aclose()
 
@@ -138,9 +143,17 @@ async def _token(authorize: Callable[[], Awaitable[str]], deployment: Deployment
         ) from error
 
 
-async def _answer(response: httpx.Response, sink: ImageSink) -> Answer:
+async def _answer(response: httpx.Response, sink: ImageSink, listener: Listener | None) -> Answer:
     try:
-        body = await decode_images(response.aiter_raw(), sink)
+        # By what came, not by what was asked for: a service that does not stream answers with a document.
+        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+            body = await decode_events(response.aiter_raw(), sink, listener)
+        else:
+            length = response.headers.get("content-length", "")
+            declared = int(length) if length.isascii() and length.isdigit() else None
+            body = await decode_images(response.aiter_raw(), sink, listener, length=declared)
+    except StreamedError as streamed:
+        raise _failed_with_200(streamed.error) from streamed
     except DarkroomError as error:
         # Also what the sink raises: the model had answered, so the images that could not be taken are paid for.
         raise unknown(error.code, error.message) from error
@@ -148,13 +161,15 @@ async def _answer(response: httpx.Response, sink: ImageSink) -> Answer:
         raise _failed_with_200(body["error"])
     if not isinstance(body.get("usage"), dict):
         body.pop("usage", None)  # images that were paid for are not lost over what is said beside them
+    if listener is not None:
+        await listener.ended()
     return Answer(body, _request_id(response.headers), response.headers.get("x-ms-region"))
 
 
 def _failed_with_200(error: dict[str, Any]) -> DarkroomError:
     if error.get("code") in _POLICY_CODES:
         return DarkroomError.from_service(400, error)
-    return unknown("response_without_images", "the answer says 200 and holds an error")
+    return unknown(_code(error) or "response_without_images", "the answer says 200 and holds an error")
 
 
 def unknown(inner: str, what: str) -> DarkroomError:

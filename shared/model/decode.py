@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, Protocol
 import pybase64
 
 from shared.errors import DarkroomError
+from shared.model.listening import Listener
 from shared.model.scanner import MAX_SKELETON_BYTES, JsonScanner, refuse_json
 
 MAX_IMAGE_BYTES: Final = 64 * 2**20
@@ -37,14 +38,17 @@ class ImageSink(Protocol):
 async def decode_images(
     chunks: AsyncIterable[bytes],
     sink: ImageSink,
+    listener: Listener | None = None,
     *,
+    length: int | None = None,
     max_image_bytes: int = MAX_IMAGE_BYTES,
     max_skeleton_bytes: int = MAX_SKELETON_BYTES,
     max_images: int = MAX_IMAGES,
 ) -> dict[str, Any]:
     """Feeds the images of an answer to `sink` and returns the rest, each `b64_json` replaced by its image's index.
 
-    The sink is awaited before more is read, so a slow one slows the sender and costs no memory. An answer that is an
+    The sink is awaited before more is read, so a slow one slows the sender and costs no memory. So is the listener, who
+    is told of an answer, and its declared `length`, as soon as there is an image in it. An answer that is an
     error object (a 200 may hold one) is returned as it is. Raises DarkroomError with `response_not_json`,
     `response_broken_base64`, `response_cut`, `response_too_large`, `image_over_cap` or `response_without_images`;
     what the sink raises passes through. Images that had ended by then stay with the sink.
@@ -52,19 +56,30 @@ async def decode_images(
     decoder = ResponseDecoder(
         max_image_bytes=max_image_bytes, max_skeleton_bytes=max_skeleton_bytes, max_images=max_images
     )
-    async for chunk in _arriving(chunks):
+    held: list[bytes] | None = []
+    async for chunk in arriving(chunks):
+        if listener is not None and held is None:
+            await listener.piece(chunk)
         for index, data in decoder.decode(chunk):
             if data is None:
                 await sink.end(index)
             else:
                 await sink.piece(index, data)
+        if listener is not None and held is not None:
+            held.append(chunk)
+            if decoder.begun:
+                await listener.began(streamed=False, length=length)
+                for piece in held:
+                    await listener.piece(piece)
+                held = None
     answer = decoder.flush()
     if decoder.images == 0 and not isinstance(answer.get("error"), dict):
         raise DarkroomError("response_without_images", "The model's answer held no image.")
     return answer
 
 
-async def _arriving(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+async def arriving(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """The chunks of an answer as they come. Raises `response_cut` where the connection ends before it does."""
     import httpx  # loaded with the first call to the model, not with the app
 
     try:
@@ -90,6 +105,11 @@ class ResponseDecoder:
         self._max_image_bytes = max_image_bytes
         self._max_images = max_images
         self._size = 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was an image in what came."""
+        return self.images > 0 or self._size > 0
 
     def decode(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
         for text in self._scanner.decode(chunk):

@@ -66,9 +66,17 @@ def _fields(request: ImageRequest, deployment: Deployment) -> dict[str, str | in
         value = getattr(request, name)
         if value is not None:
             fields[name] = value
+    if request.stream:
+        fields["stream"] = True
+        fields["partial_images"] = request.partial_images
     if deployments.uses_v1(deployment):
         fields["model"] = deployment.deployment
     return fields
+
+
+def _text(value: str | int) -> str:
+    """A field's value as a form has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _json(fields: dict[str, str | int]) -> Payload:
@@ -83,7 +91,7 @@ def _json(fields: dict[str, str | int]) -> Payload:
 def _multipart(fields: dict[str, str | int], sources: Sequence[SourceFile]) -> Payload:
     boundary = f"darkroom-{secrets.token_hex(16)}"
     texts = b"".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{_text(value)}\r\n'.encode()
         for name, value in fields.items()
     )
     heads = [

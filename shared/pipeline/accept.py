@@ -1,8 +1,8 @@
 """From what a door read to an accepted job: validated, its request and sources stored, its row written, then queued.
 
 1. `intake()` opens the job's folder before its row exists, so that files go to their blobs as they arrive.
-2. `understand` turns the door's data into an `ImageRequest`; sources that came as text or blob name are stored, and
-   the mask of its boxes is drawn.
+2. `understand` turns the door's data into an `ImageRequest`; sources that came as text or blob name are stored, the
+   mask of its boxes is drawn, and pixels that are to be preserved are looked at.
 3. `accept` writes `request.json`, then the row; a queued job's message goes out last, and the timer repeats it when
    this process died in between.
 
@@ -31,7 +31,7 @@ from shared.jobs.files import AcceptedRequest
 from shared.jobs.intake import Intake
 from shared.jobs.job import Door, Job, is_id, new_id, new_job, new_runner
 from shared.model import deployments
-from shared.pipeline import joining, repeats, results, urls
+from shared.pipeline import derived, joining, repeats, results, urls
 from shared.pipeline.repeats import NOTHING, Asked
 from shared.pipeline.rooms import Rooms, rooms
 from shared.platform import tracing
@@ -88,6 +88,8 @@ async def understand(
         request = await _with_drawn_mask(intake, request)
     model = deployments.models(settings().deployments)[request.model]
     await intake.check(model)
+    if request.derives:
+        request = await derived.prepare(intake, request, model)
     accepted = AcceptedRequest(request, tuple(intake.images), intake.mask)
     results.target(accepted, model, intake.files.job_id, datetime.now(UTC), 1)
     return accepted
@@ -111,8 +113,10 @@ def parse(
         deployment=deployment,
         images=images,
         mask=mask,
+        size_fit=current.size_fit,
     )
     urls.check(request)
+    derived.check(request)
     return request
 
 

@@ -1,8 +1,9 @@
 """One call to the model and everything that is owed to it: the ledger row before, the images while, the records after.
 
 1. The ledger row, then the call; images go to storage while the answer arrives.
-2. An answer: `result.json`, then the ledger, then the sidecars. Whoever dies in between leaves a job that its successor
-   finishes without paying again; where `result.json` cannot be written the ledger still says billed.
+2. An answer: `result.json`, then the ledger, then what is made of the images (`derived`), then the sidecars. Whoever
+   dies in between leaves a job that its successor finishes without paying again; where `result.json` cannot be
+   written the ledger still says billed.
 3. A refusal or an unknown outcome that ends the job is written on the job's row before anything else, so that no
    successor asks again.
 
@@ -31,7 +32,8 @@ from shared.jobs.ledger import Outcome
 from shared.model import client as model
 from shared.model import payload
 from shared.model.client import Answer
-from shared.pipeline import ending, observing, results, verdicts
+from shared.model.listening import Listener
+from shared.pipeline import derived, ending, job_events, observing, results, verdicts
 from shared.pipeline.results import Unknown
 from shared.pipeline.rooms import Rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT, Step
@@ -60,6 +62,7 @@ class Attempt:
     lease: Lease
     accepted: AcceptedRequest
     deployment: Deployment
+    listener: Listener | None = None
 
     async def make(self) -> Failure | None:
         """Call, and write down what came of it. None: the job ended. Raises `lease_lost` and the like, and
@@ -120,6 +123,7 @@ class Attempt:
             payload.build(self.accepted.request, self.deployment, sources),
             writer,
             may_send=self.lease.check,
+            listener=self.listener,
         )
 
     # -- an answer -------------------------------------------------------------------------------------------------
@@ -154,7 +158,11 @@ class Attempt:
         finally:
             code = error.code if error else None
             await self._patiently(lambda: settle_billed(self.room, job, result, error_code=code))
+        if error is None:
+            result = await derived.complete(self.room, self.lease, job, self.accepted, result)
+            error = derived.failure(result)
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
+        await job_events.finished(self.listener, result)
         status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
         await self._end(Status.FAILED if error else status, error)
 
@@ -192,6 +200,7 @@ class Attempt:
         result = results.document(job, self.deployment.model, images, None, unknown=unknown)
         await self._patiently(lambda: self.room.files(job.id).put_result(result))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
+        await job_events.finished(self.listener, result)
         await self._end(Status.CANCELED if error.code == "canceled" else Status.FAILED, error)
         return None
 

@@ -65,7 +65,7 @@ async def _request(room: Rooms, job: Job) -> AcceptedRequest:
 async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = None) -> dict[str, Any]:
     """The job document as receivers get it: without the prompt unless events have it, with links that work."""
     data = events.public(await read.document(room, job, accepted), settings().event_prompts)
-    data["images"] = [{**image, "url": await room.links.sign(image["blob"])} for image in data["images"]]
+    await read.sign(room, data)
     return data
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import DarkroomError
-from shared.images import estimates, pixels
+from shared.images import estimates, fitting, pixels
 from shared.images.capabilities import capabilities
 from shared.images.estimates import CostRange, Size, Tokens
 from shared.images.prices import Prices
@@ -113,6 +113,8 @@ def _estimate(data: Any) -> _Estimate:
     model = deployments.models(settings().deployments)[request.model]
     accepted = capabilities(model).input_content_types
     sizes = [_size(source, position, accepted) for position, source in enumerate(request.images)]
+    if request.preserve and (first := sizes[0]):
+        request = fitting.settle(request, capabilities(model), *first)
     return _Estimate(request, model, sizes, prices.current())
 
 

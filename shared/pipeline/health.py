@@ -12,7 +12,7 @@ from typing import Any
 
 import pybase64
 
-from shared.delivery import provenance
+from shared.delivery import provenance, signing, signing_identity
 from shared.errors import DarkroomError
 from shared.images import lifecycle
 from shared.images.capabilities import problem
@@ -40,8 +40,12 @@ async def details() -> dict[str, Any]:
     current = settings()
     found = [problem(entry.model) for entry in current.deployments]
     found += [provenance.trust_anchors_problem(current.c2pa_trust_anchors)]
-    problems = [*current.problems, *filter(None, found), *prices.problems()]
-    dependencies = await _dependencies()
+    dependencies, signer = await asyncio.gather(_dependencies(), _signing())
+    if signer is not None:
+        found += [signer.pop("warning", None)]
+        dependencies["signing"] = signer
+    found += [signing_identity.problem()]
+    problems = list(dict.fromkeys([*current.problems, *filter(None, found), *prices.problems()]))
     deployments = await _deployments()
     waiting = await _events_waiting_since()
     fine = (
@@ -99,6 +103,22 @@ async def _probe(probe: Callable[[], Awaitable[object]]) -> dict[str, Any]:
         code = error.code if isinstance(error, DarkroomError) else getattr(error, "error_code", None)
         return {"status": "failed", "error": type(error).__name__, "code": str(code) if code else None}
     return {"status": "ok", "milliseconds": round((time.monotonic() - began) * 1000)}
+
+
+async def _signing() -> dict[str, Any] | None:
+    """The identity that signs derived images, if there is one; `warning` is a sentence for the list of problems."""
+    if not signing.configured():
+        return None
+    shown: dict[str, Any] = {}
+
+    async def probe() -> None:
+        try:
+            shown.update(await signing.health())
+        except DarkroomError as error:
+            shown["warning"] = error.message if error.code == "misconfigured" else None
+            raise
+
+    return {**await _probe(probe), **shown}
 
 
 async def _deployments() -> list[dict[str, Any]]:

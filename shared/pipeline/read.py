@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -78,19 +79,26 @@ async def signed_document(
     """
     room = await rooms()
     data = await document(room, job, accepted)
-    for image in data["images"]:
-        image["url"] = await room.links.sign(image["blob"])
+    await sign(room, data)
     if token:
         data["links"]["poll"] = poll_url(job.id, token)
     return data
+
+
+async def sign(room: Rooms, data: dict[str, Any]) -> None:
+    """Put links that work for `RESULT_LINK_MINUTES` in place of the addresses in a job document."""
+    for image in data["images"]:
+        for one in (image, *image["derived"]):
+            one["url"] = await room.links.sign(one["blob"])
 
 
 def poll_url(job_id: str, token: str) -> str:
     return f"{job_base()}/{job_id}/poll?token={token}"
 
 
-async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
-    """The images API's answer for a job that succeeded, and the headers that tell of the job. Raises `purged`."""
+async def answer(job: Job, *, streamed: bool = False) -> tuple[EncodedImages, dict[str, str]]:
+    """The images API's answer for a job that succeeded, as a document or as the end of a stream, and the headers that
+    tell of the job. Raises `purged`."""
     refuse_purged(job)
     room = await rooms()
     files = room.files(job.id)
@@ -99,16 +107,37 @@ async def answer(job: Job) -> tuple[EncodedImages, dict[str, str]]:
         raise DarkroomError("internal_error", f"Job {job.id} has no answer.")
     body = dict(result["answer"])
     accepted = await files.get_request()
+    images = _asked_for(result)
     if accepted.request.response_format == "url":
-        body["data"] = [await _linked(room, item, result["images"]) for item in body["data"]]
+        body["data"] = [await _linked(room, item, images) for item in body["data"]]
+    if accepted.request.derives and "size" in body:
+        body["size"] = accepted.request.fitted_size
     if accepted.request.adapted:
         body["darkroom"] = {"adapted": [dict(entry) for entry in accepted.request.adapted]}
-    states = ",".join(image["provenance"]["state"] for image in result["images"])
-    headers = {"x-darkroom-job": job.id, "x-darkroom-provenance": states}
+    headers = _headers(job, result)
+    if streamed:
+        return answers.encode_events(job.kind, body, images), headers
+    return answers.encode(body, images), headers
+
+
+async def headers(job: Job) -> dict[str, str]:
+    """The headers that tell of a job that succeeded."""
+    result = await (await rooms()).files(job.id).get_result()
+    return _headers(job, result) if result else {}
+
+
+def _headers(job: Job, result: Mapping[str, Any]) -> dict[str, str]:
+    states = ",".join(image["provenance"]["state"] for image in _asked_for(result))
+    told = {"x-darkroom-job": job.id, "x-darkroom-provenance": states}
     cost = result["cost"]
     if cost["amount"] is not None:
-        headers["x-darkroom-cost"] = f"{cost['amount']} {cost['currency']}"
-    return answers.encode(body, result["images"]), headers
+        told["x-darkroom-cost"] = f"{cost['amount']} {cost['currency']}"
+    return told
+
+
+def _asked_for(result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The images of a job that its caller asked for: what was derived of the model's, where anything was."""
+    return [{**image, **image["derived"][0]} if image["derived"] else image for image in result["images"]]
 
 
 async def _linked(room: Rooms, item: Any, images: list[dict[str, Any]]) -> Any:
@@ -120,14 +149,17 @@ async def _linked(room: Rooms, item: Any, images: list[dict[str, Any]]) -> Any:
     return {"url": await room.links.sign(image["blob"]), **rest}
 
 
-async def image(job: Job, index: int) -> dict[str, Any]:
-    """The stored image `index` of `job`, as the job document lists it. Raises `not_found`, `purged`."""
+async def image(job: Job, index: int, derived: int | None = None) -> dict[str, Any]:
+    """The stored image `index` of `job`, or one that was `derived` of it, by its position, as the job document lists
+    it. Raises `not_found`, `purged`."""
     refuse_purged(job)
     result = await (await rooms()).files(job.id).get_result() if job.status.ended else None
     for entry in (result or {}).get("images", []):
         if entry["index"] == index:
-            found: dict[str, Any] = entry
-            return found
+            found: list[dict[str, Any]] = [entry] if derived is None else entry["derived"][derived : derived + 1]
+            if found:
+                return found[0]
+            raise DarkroomError("not_found", f"Nothing {derived} was derived of image {index}.", param="derived")
     raise DarkroomError("not_found", f"Job {job.id} has no image {index}.", param="index")
 
 

@@ -88,7 +88,8 @@ def unknown_so_far(job: Job, more: Unknown | None) -> str:
 
 
 async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, result: Mapping[str, Any]) -> None:
-    """One `<index>.json` beside each image: where it came from, what it cost, and its whole manifest."""
+    """A JSON beside each image, `<index>.json` beside the model's: where it came from, what it cost, and its whole
+    manifest."""
     shared = {
         "request": accepted.public(job.id),
         "adapted": [dict(entry) for entry in accepted.request.adapted],
@@ -108,6 +109,12 @@ async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, resul
     }
     for image, provenance in zip(result["images"], result["provenance"], strict=True):
         await write_sidecar(room.blobs, image["blob"], {"job": job.id, **image, **shared, "provenance": provenance})
+    originals = {image["blob"]: image for image in result["images"]}
+    for one in result.get("derived", ()):
+        original = originals[one["of"]]
+        entry = next(entry for entry in original["derived"] if entry["blob"] == one["blob"])
+        told = {"job": job.id, "index": original["index"], "of": one["of"], **entry, **shared}
+        await write_sidecar(room.blobs, one["blob"], {**told, "provenance": one["provenance"]})
 
 
 def _items(body: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:

@@ -21,7 +21,8 @@ from shared.jobs.pacing import Later, Slot, is_void, slot_of
 from shared.jobs.rate import HORIZON
 from shared.jobs.store import Claim, ClaimOutcome
 from shared.model import deployments
-from shared.pipeline import ending, observing, results, takeover, verdicts
+from shared.model.listening import Listener
+from shared.pipeline import ending, job_events, observing, results, takeover, verdicts
 from shared.pipeline.accept import typical_seconds
 from shared.pipeline.attempt import Attempt, Failure
 from shared.pipeline.rooms import Rooms, rooms
@@ -55,7 +56,8 @@ async def deliver(job_id: str) -> None:
             accepted = await _request(room, lease, claim)
             if accepted is not None:
                 await takeover.settle(room, lease, claim, accepted)
-                await _Run(room, lease, accepted, deadline=None).go()
+                listener = job_events.listener(room, lease, accepted)
+                await _Run(room, lease, accepted, deadline=None, listener=listener).go()
         except Exception:
             if _may_come_back(lease):
                 await lease.give_back(wake_at=datetime.now(UTC) + NEAR)
@@ -69,13 +71,16 @@ def _may_come_back(lease: Lease) -> bool:
     return job.status is Status.RUNNING and job.call_started_at is None and job.door is not Door.HTTP and lease.safe()
 
 
-async def run_now(job: Job, deadline: datetime) -> Job:
-    """Run `job`, born with this process's lease, for a caller who waits until `deadline`."""
+async def run_now(
+    job: Job, deadline: datetime, listener: Listener | None = None, accepted: AcceptedRequest | None = None
+) -> Job:
+    """Run `job`, born with this process's lease, for a caller who waits until `deadline`; `listener` hears the answer
+    while it arrives. Without its request, as `accepted`, that is read first."""
     room = await rooms()
     async with observing.run(job), room.store.hold(job) as lease:
-        accepted = await _request(room, lease)
+        accepted = accepted or await _request(room, lease)
         if accepted is not None:
-            await _Run(room, lease, accepted, deadline).go()
+            await _Run(room, lease, accepted, deadline, listener).go()
         return lease.job
 
 
@@ -98,6 +103,7 @@ class _Run:
     lease: Lease
     accepted: AcceptedRequest
     deadline: datetime | None
+    listener: Listener | None = None
     unreachable: set[str] = field(default_factory=set)
     """Deployments that could not be reached in this round of tries."""
     rounds: int = 0
@@ -113,7 +119,7 @@ class _Run:
                 return
             if deployment is None:
                 return
-            failure = await Attempt(self.room, self.lease, self.accepted, deployment[0]).make()
+            failure = await Attempt(self.room, self.lease, self.accepted, deployment[0], self.listener).make()
             if failure is not None:
                 await self._go_on(failure, *deployment)
 

@@ -11,7 +11,7 @@ from shared.jobs.lease import Lease
 from shared.jobs.ledger import Outcome
 from shared.jobs.store import Claim
 from shared.model import client as model
-from shared.pipeline import ending, results, verdicts
+from shared.pipeline import derived, ending, job_events, results, verdicts
 from shared.pipeline.attempt import settle_billed
 from shared.pipeline.rooms import Rooms
 from shared.settings import settings
@@ -25,7 +25,7 @@ async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequ
     - Nothing was sent, or what was sent was refused for the moment: a queued job goes on; a synchronous one ends,
       since its caller has gone and asks anew.
     - The row has an error: that was the verdict, and only the end was missing.
-    - The answer is stored whole: the job succeeded, and nothing is paid again.
+    - The answer is stored whole: what was to be made of its images is made, the job ends, and nothing is paid again.
     - The ledger says billed, but nothing came of it, or the outcome is not known: as `RETRY_UNKNOWN_OUTCOME` says.
     """
     previous = claim.previous
@@ -85,8 +85,12 @@ async def _end_as_decided(
 
 async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest, result: dict[str, Any]) -> None:
     await settle_billed(room, previous, result)
+    result = await derived.complete(room, lease, previous, accepted, result)
     await results.write_sidecars(room, previous, accepted, result)
-    await ending.end(room, lease, Status.CANCELED if lease.cancel_requested else Status.SUCCEEDED)
+    await job_events.finished(job_events.listener(room, lease, accepted), result)
+    error = derived.failure(result)
+    status = Status.CANCELED if lease.cancel_requested else Status.SUCCEEDED
+    await ending.end(room, lease, Status.FAILED if error else status, error)
 
 
 async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest) -> None:

@@ -28,8 +28,13 @@ _REPORTS_ON_ITSELF = (
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL",
     "APPLICATIONINSIGHTS_SDKSTATS_DISABLED",
     "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED",
+    "APPLICATIONINSIGHTS_OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
 )
-"""What the exporter would tell its makers, and ask them, in threads of its own."""
+"""What the exporter would tell its makers, and ask them, in threads of its own; and what it would ask the global
+provider, which is not ours, and complain of with each export."""
+_EVERY_TRACE = ("OTEL_TRACES_SAMPLER", "always_on")
+"""The SDK's own default heeds the caller's `sampled` flag, and the Functions host never sets it
+(github.com/microsoft/ApplicationInsights-dotnet/issues/2835): on Azure no trace would be left."""
 
 _begun: asyncio.Future[None] | None = None
 
@@ -62,6 +67,7 @@ def _set_up(*, otlp: bool, insights: str | None) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+    os.environ.setdefault(*_EVERY_TRACE)
     resource = _resource()
     tracers = TracerProvider(resource=resource)
     readers: list[MetricReader] = []

@@ -5,6 +5,7 @@ The SDK's own handler is deprecated, and would send the messages of exceptions, 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,12 @@ class LogLines(logging.Handler):
         from opentelemetry._logs import SeverityNumber
 
         job = record.__dict__.get(tracing.JOB_FIELD)
-        self._logger.emit(
-            timestamp=int(record.created * _NANOSECONDS),
-            # https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber
-            severity_number=SeverityNumber(min(record.levelno // 10 * 4 + 1, 24)),
-            severity_text=record.levelname,
-            body=record.getMessage(),
-            attributes={tracing.JOB_FIELD: job} if job else {},
-        )
+        with contextlib.suppress(Exception):  # a line that is lost, and no work with it
+            self._logger.emit(
+                timestamp=int(record.created * _NANOSECONDS),
+                # https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber
+                severity_number=SeverityNumber(min(record.levelno // 10 * 4 + 1, 24)),
+                severity_text=record.levelname,
+                body=record.getMessage(),
+                attributes={tracing.JOB_FIELD: job} if job else {},
+            )

@@ -1,7 +1,8 @@
 """Metrics: the one list of what is counted and measured, with units by UCUM (https://ucum.org/ucum).
 
-Rooms name an instrument of the list and a value. Attributes have few values, all of them known beforehand: deployments,
-models, doors, states and codes; never an owner or a job. docs/telemetry.md explains each; a test compares the two.
+Rooms name an instrument of the list and a value. Attributes have few values, all of them known beforehand:
+deployments, models, doors, states and codes; never an owner or a job. docs/telemetry.md explains each; a test compares
+the two.
 Without anybody to send them to (`exporting`), recording does nothing.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from shared.errors import CODES
 from shared.platform import tracing
 
 if TYPE_CHECKING:
-    from opentelemetry.metrics import Counter, Histogram, Meter, MeterProvider, _Gauge
+    from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Meter, MeterProvider, Observation
 
 log = logging.getLogger("darkroom")
 
@@ -35,6 +36,9 @@ _SERVICE_CODES = frozenset(
     }
 )
 OTHER = "other"
+_TOLD_FOR = 150.0
+"""Seconds after which a gauge's value is no longer told: what is known of everybody's state is said once a minute, by
+one instance, and another one must not go on telling what it saw an hour ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ INSTRUMENTS: dict[str, Instrument] = {
 }
 
 _meter: Meter | None = None
+_gauges: dict[str, dict[frozenset[tuple[str, str]], tuple[float, float]]] = {}
+"""The values of gauges by name and attributes, each with the time (monotonic) of its telling."""
 _call: ContextVar[Mapping[str, str]] = ContextVar("darkroom_call", default={})  # noqa: B039 - nobody changes it
 
 
@@ -67,20 +73,23 @@ def send_to(provider: MeterProvider) -> None:
     global _meter
     _meter = provider.get_meter(tracing.SCOPE)
     _made.cache_clear()
+    for name, instrument in INSTRUMENTS.items():
+        if instrument.kind == "gauge":
+            _meter.create_observable_gauge(name, [_Told(name)], instrument.unit, instrument.description)
 
 
 def record(name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
     """Measure (histogram, gauge) or add (counter) `value`. Never raises: an image that was paid for must not be lost
     over a figure about it."""
     try:
-        instrument = _made(name)
         match INSTRUMENTS[name].kind:
             case "histogram":
-                instrument.record(value, attributes)  # type: ignore[union-attr]
+                _made(name).record(value, attributes)  # type: ignore[union-attr]
             case "counter":
-                instrument.add(value, attributes)  # type: ignore[union-attr]
+                _made(name).add(value, attributes)  # type: ignore[union-attr]
             case "gauge":
-                instrument.set(value, attributes)  # type: ignore[union-attr]
+                told = _gauges.setdefault(name, {})
+                told[frozenset((attributes or {}).items())] = (value, time.monotonic())
     except Exception as error:  # noqa: BLE001 - see above
         log.warning("%s was not recorded: %s", name, type(error).__name__)
 
@@ -108,8 +117,23 @@ def code(text: str | None) -> str:
     return text if text in CODES or text in _SERVICE_CODES else OTHER
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What is observed of a gauge: its values that are not old."""
+
+    name: str
+
+    def __call__(self, _options: CallbackOptions) -> Iterator[Observation]:
+        from opentelemetry.metrics import Observation
+
+        since = time.monotonic() - _TOLD_FOR
+        for attributes, (value, told_at) in list(_gauges.get(self.name, {}).items()):
+            if told_at >= since:
+                yield Observation(value, dict(attributes))
+
+
 @cache
-def _made(name: str) -> Counter | Histogram | _Gauge:
+def _made(name: str) -> Counter | Histogram:
     from opentelemetry.metrics import NoOpMeter
 
     meter = _meter or NoOpMeter(tracing.SCOPE)
@@ -118,5 +142,4 @@ def _made(name: str) -> Counter | Histogram | _Gauge:
         return meter.create_histogram(
             name, wanted.unit, wanted.description, explicit_bucket_boundaries_advisory=SECONDS
         )
-    make = meter.create_counter if wanted.kind == "counter" else meter.create_gauge
-    return make(name, wanted.unit, wanted.description)
+    return meter.create_counter(name, wanted.unit, wanted.description)

@@ -19,23 +19,27 @@ API_VERSION = "2025-04-01-preview"
 TIMEOUT = 60.0
 
 
-def make_client(kind: str, stack: StackInfo, **options: Any) -> Client:
-    """A client of the class `kind`. The key goes in a header of its own; `api_key` has to be something."""
+def make_client(kind: str, stack: StackInfo, *, service: bool = False, **options: Any) -> Client:
+    """A client of the class `kind`. The key goes in a header of its own; `api_key` has to be something.
+
+    With `service` it is a client of the model server, which stands behind the app.
+    """
+    endpoint = stack.model if service else stack.app
     common: dict[str, Any] = {
         "api_key": "unused",
-        "default_headers": {"x-functions-key": stack.key},
+        "default_headers": {} if service else {"x-functions-key": stack.key},
         "timeout": TIMEOUT,
         **options,
     }
     match kind:
         case "AzureOpenAI":
-            return openai.AzureOpenAI(azure_endpoint=stack.app, api_version=API_VERSION, **common)
+            return openai.AzureOpenAI(azure_endpoint=endpoint, api_version=API_VERSION, **common)
         case "AsyncAzureOpenAI":
-            return openai.AsyncAzureOpenAI(azure_endpoint=stack.app, api_version=API_VERSION, **common)
+            return openai.AsyncAzureOpenAI(azure_endpoint=endpoint, api_version=API_VERSION, **common)
         case "OpenAI":
-            return openai.OpenAI(base_url=f"{stack.app}/openai/v1", **common)
+            return openai.OpenAI(base_url=f"{endpoint}/openai/v1", **common)
         case _:
-            return openai.AsyncOpenAI(base_url=f"{stack.app}/openai/v1", **common)
+            return openai.AsyncOpenAI(base_url=f"{endpoint}/openai/v1", **common)
 
 
 async def settled[T](value: T | Awaitable[T]) -> T:

@@ -10,11 +10,12 @@ from typing import Any
 import openai
 import pytest
 from openai.types import ImagesResponse
+from PIL import Image
 
 from tests.clients.conftest import DEPLOYMENT, Client, settled
 from tests.clients.test_generations import assert_these_are_the_models, pictures
 from tests.support.model_control import ModelControl
-from tests.support.photographs import mask, photograph
+from tests.support.photographs import SIDE, mask, photograph
 
 PROMPT = "Put a red boat on the lake"
 
@@ -43,6 +44,31 @@ async def test_every_client_edits_one_image(client: Client, model: ModelControl)
     assert_these_are_the_models(model, pictures(answer))
     (sent,) = files_of_the_call(model)
     assert (sent["field"], sent["sha256"], sent["content_type"]) == ("image", sha256(source), "image/png")
+
+
+async def test_an_exact_edit_comes_back_with_the_sources_pixels_outside_its_mask(
+    either_client: Client, model: ModelControl
+) -> None:
+    answer = await settled(
+        either_client.images.edit(
+            model=DEPLOYMENT,
+            image=("photo.jpg", photograph("JPEG")),
+            mask=("mask.png", mask()),
+            prompt=PROMPT,
+            quality="low",
+            extra_body={"preserve": "exact"},
+        )
+    )
+
+    (picture,) = pictures(answer)
+    made, source = (Image.open(io.BytesIO(data)).convert("RGB") for data in (picture, photograph("JPEG")))
+    assert made.size == source.size
+    above = (0, 0, SIDE, SIDE // 4)
+    assert made.crop(above).tobytes() == source.crop(above).tobytes()
+    middle = (SIDE // 3, SIDE // 3, SIDE // 2, SIDE // 2)
+    assert made.crop(middle).tobytes() != source.crop(middle).tobytes()
+    (called,) = model.calls()
+    assert sha256(picture) != called["images"][0]["sha256"]
 
 
 async def test_every_client_edits_with_a_mask(client: Client, model: ModelControl) -> None:

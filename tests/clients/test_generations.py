@@ -16,6 +16,7 @@ from local.state import StackInfo
 from tests.clients.conftest import DEPLOYMENT, Client, make_client, settled
 from tests.support.model_control import ModelControl
 from tests.support.peers import fetch
+from tests.support.waiting import eventually
 
 PROMPT = 'A lighthouse at dawn with the words "Guten Morgen"'
 
@@ -88,42 +89,34 @@ async def test_options_of_the_client_reach_the_model(v1_client: openai.AsyncOpen
     }
 
 
-async def test_fields_of_darkroom_travel_in_extra_body_and_its_headers_in_the_raw_response(
+async def test_fields_of_darkroom_travel_in_extra_body_and_its_the_job_in_a_header(
     v1_client: openai.AsyncOpenAI, stack: StackInfo
 ) -> None:
     raw = await v1_client.images.with_raw_response.generate(
         model=DEPLOYMENT, prompt=PROMPT, quality="low", extra_body={"metadata": {"order": "№ 7"}}
     )
 
-    job = fetch(
-        stack, "GET", f"{stack.app}/api/jobs/{raw.headers['x-darkroom-job']}", headers={"x-functions-key": stack.key}
-    ).json()
-    assert job["metadata"] == {"order": "№ 7"}
-    assert raw.headers["x-darkroom-cost"] == f"{job['cost']['amount']} USD"
-    assert raw.headers["x-darkroom-provenance"] == "trusted"
     assert len(pictures(raw.parse())) == 1
+    job = raw.headers["x-darkroom-job"]
+    address, key = f"{stack.app}/api/jobs/{job}", {"x-functions-key": stack.key}
+    document = await eventually(
+        lambda: (found := fetch(stack, "GET", address, headers=key).json())["finished_at"] and found, what="its end"
+    )
+    assert document["metadata"] == {"order": "№ 7"}
+    assert document["images"][0]["provenance"]["state"] == "trusted"
 
 
-async def test_a_program_written_for_dall_e_3_gets_a_link_to_its_image(
-    v1_client: openai.AsyncOpenAI, stack: StackInfo, model: ModelControl
+async def test_what_an_image_cost_is_in_the_headers_of_an_answer_that_was_stored_first(
+    v1_client: openai.AsyncOpenAI, stack: StackInfo
 ) -> None:
-    answer = await v1_client.images.generate(
-        model="dall-e-3",
-        prompt=PROMPT,
-        size="1792x1024",
-        quality="standard",
-        style="natural",
-        response_format="url",
+    raw = await v1_client.images.with_raw_response.generate(
+        model=DEPLOYMENT, prompt=PROMPT, quality="low", response_format="url"
     )
 
-    assert answer.data is not None
-    (item,) = answer.data
-    assert item.b64_json is None
-    linked = fetch(stack, "GET", item.url or "")
-    assert_these_are_the_models(model, [linked.content])
-    assert (answer.size, answer.quality) == ("1536x1024", "medium")
-    adapted = (answer.model_extra or {})["darkroom"]["adapted"]
-    assert {change["field"] for change in adapted} == {"model", "size", "quality", "style"}
+    address, key = f"{stack.app}/api/jobs/{raw.headers['x-darkroom-job']}", {"x-functions-key": stack.key}
+    document = fetch(stack, "GET", address, headers=key).json()
+    assert raw.headers["x-darkroom-cost"] == f"{document['cost']['amount']} USD"
+    assert raw.headers["x-darkroom-provenance"] == "trusted"
 
 
 async def test_the_deployment_of_the_path_wins_over_the_model_of_the_body(

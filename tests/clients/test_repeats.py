@@ -65,8 +65,8 @@ async def test_a_worker_killed_after_the_call_was_sent_costs_one_call_and_the_cl
 
 
 async def test_a_client_that_gave_up_too_soon_gets_the_image_it_paid_for(stack: StackInfo, model: ModelControl) -> None:
-    client = make_client("AsyncOpenAI", stack, timeout=2.0, max_retries=1)
-    model.behave(latency_seconds=3.0)
+    client = make_client("AsyncOpenAI", stack, timeout=4.0, max_retries=1)
+    model.behave(latency_seconds=5.0)
     answer = await generate(client)
     await settled(client.close())
 

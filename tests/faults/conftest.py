@@ -28,6 +28,7 @@ from shared.pipeline import waiting
 from tests.support.app_in_process import App, deployment, running, use_settings
 from tests.support.model_control import ModelControl
 from tests.support.receiver import Receiver, receiving
+from tests.support.run_logs import RunLogs
 from tests.support.storage import Storage
 
 
@@ -52,7 +53,8 @@ def _model_server(certificates: Certificates) -> Iterator[ModelControl]:
 
 
 @pytest.fixture
-def model(_model_server: ModelControl) -> ModelControl:
+def model(_model_server: ModelControl, run_logs: RunLogs) -> ModelControl:
+    run_logs.note_calls(_model_server.calls())
     _model_server.forget()
     return _model_server
 

@@ -15,6 +15,7 @@ from tests.support.model_control import ModelControl
 from tests.support.pictures import claiming, gif, good_mask, jpeg, png, with_text_bomb
 from tests.support.refusals import EDITS, JOBS, error_of, leaves_nothing
 from tests.support.storage import Storage
+from tests.support.waiting import ended
 
 ROUTES = [*EDITS, JOBS]
 FORM = {"content-type": "multipart/form-data; boundary=b"}
@@ -124,6 +125,7 @@ async def test_names_of_files_lead_nowhere(
         answer = await app_client.post(EDITS[1], content=body, headers=FORM)
         assert answer.status_code == 200, (filename, answer.text[:300])
         job = answer.headers["x-darkroom-job"]
+        await ended(app_client, job)
         assert stack_storage.requests_of(job) == ["request.json", "result.json", "source-0"]
     assert {file["filename"] for call in stack_model.calls() for file in call["files"]} == {"image.png"}
 

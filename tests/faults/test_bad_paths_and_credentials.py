@@ -12,7 +12,7 @@ from shared.jobs.job import is_id
 from tests.support.model_control import ModelControl
 from tests.support.refusals import EDITS, GENERATIONS, GOOD, JOBS, error_of
 from tests.support.storage import Storage
-from tests.support.waiting import eventually
+from tests.support.waiting import ended, eventually
 
 GUARDED = [
     *[("POST", route) for route in (*GENERATIONS, *EDITS, JOBS)],
@@ -67,6 +67,7 @@ def test_no_text_whatever_it_is_opens_a_job(stack: StackInfo, wrong: str) -> Non
 
 async def test_an_image_index_that_is_none_is_not_found(app_client: httpx.AsyncClient) -> None:
     job = (await app_client.post(GENERATIONS[1], json=GOOD)).headers["x-darkroom-job"]
+    await ended(app_client, job)
     assert (await app_client.get(f"/api/images/{job}/0")).status_code == 200
     for wrong in ("1", "-1", "00000", "0.json", "0.png", "%2e%2e", "\u0660", "1e0", "0%00", "9" * 400, "..%2f..%2fx"):
         answer = await app_client.get(f"/api/images/{job}/{wrong}")
@@ -101,10 +102,10 @@ async def test_a_poll_token_opens_its_own_job_only(
             stripped = httpx.URL(first).copy_with(path=httpx.URL(first).path.removesuffix("/poll") + path)
             assert (await anyone.get(stripped)).status_code in (401, 404), "a poll token opens more than the poll"
 
-        async def ended() -> bool:
+        async def both_ended() -> bool:
             return all([(await anyone.get(url)).status_code == 200 for url in (first, second)])
 
-        await eventually(ended, what="the end of both jobs")
+        await eventually(both_ended, what="the end of both jobs")
 
 
 @pytest.mark.parametrize(("method", "route"), GUARDED)

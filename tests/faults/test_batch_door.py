@@ -94,7 +94,7 @@ async def test_a_thousand_requests_are_taken_and_one_more_is_not(app: App) -> No
         ([REQUEST, {**REQUEST, "size": "7x7"}], "invalid_value", "requests[1].size"),
         ([{**REQUEST, "seed": 1}], "unknown_parameter", "requests[0].seed"),
         ([{**REQUEST, "id": "1"}], "unknown_parameter", "requests[0].id"),
-        ([{**REQUEST, "stream": True}], "unsupported_parameter", "requests[0].stream"),
+        ([{**REQUEST, "partial_images": 2}], "invalid_value", "requests[0].partial_images"),
         ([{**REQUEST, "callback_url": "https://example.com/x"}], None, "requests[0].callback_url"),
     ],
 )

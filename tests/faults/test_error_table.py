@@ -14,7 +14,7 @@ from local.state import StackInfo
 from tests.support.model_control import ModelControl
 from tests.support.pictures import png
 from tests.support.storage import Storage
-from tests.support.waiting import eventually
+from tests.support.waiting import ended
 
 ROUTE = "/openai/deployments/gpt-image-1/images/generations?api-version=2025-04-01-preview"
 REQUEST = {"prompt": "a lighthouse", "quality": "low"}
@@ -165,11 +165,7 @@ async def test_queued_jobs_end_with_the_same_errors(
     submits = (app_client.post("/api/jobs", json={**REQUEST, "prompt": row[0]}) for row in REFUSALS)
     jobs = [answer.json()["id"] for answer in await asyncio.gather(*submits)]
 
-    async def ended() -> list[dict[str, Any]] | None:
-        documents = [(await app_client.get(f"/api/jobs/{job}")).json() for job in jobs]
-        return documents if all(document["finished_at"] for document in documents) else None
-
-    documents = await eventually(ended, within=40, what="the end of all jobs")
+    documents = await ended(app_client, *jobs)
     # Which job met which fault is a matter of turns; each must show what its own call was told.
     told = {call["parameters"]["prompt"]: (call["status"], call["code"]) for call in stack_model.calls()}
     assert len(stack_model.calls()) == len(REFUSALS)

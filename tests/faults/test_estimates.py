@@ -78,6 +78,19 @@ async def test_the_tables_say_what_the_model_bills(app: App, fields: dict[str, A
     assert cost["currency"] == document["cost"]["currency"] == "USD"
 
 
+async def test_each_partial_image_is_a_hundred_tokens_more_than_its_image(app: App) -> None:
+    """At most: fewer of them may come, which is what low counts."""
+    streamed = {"n": 2, "stream": True, "partial_images": 3}
+    plain = (await estimate(n=2))["tokens"]["output"]
+    told = await estimate(**streamed)
+    document = await app.document((await app.run(prompt=PROMPT, **streamed)).id)
+
+    output = told["tokens"]["output"]
+    assert (output["low"], output["expected"], output["high"]) == (plain["low"], *[plain["expected"] + 600] * 2)
+    assert document["usage"]["output_tokens"] == output["expected"]
+    assert Decimal(told["cost"]["low"]) <= Decimal(document["cost"]["amount"]) <= Decimal(told["cost"]["high"])
+
+
 @pytest.mark.parametrize("fields", [{"size": "auto", "quality": "auto"}, {"images": "a stored image"}])
 async def test_what_is_not_known_before_lies_between_low_and_high(
     app: App, configure: Configure, fields: dict[str, Any]

@@ -26,7 +26,7 @@ from tests.support.routes import Route, routes
 
 OPEN = {"get_health", "get_openapi", "poll_job"}
 """Anonymous: says nothing of anyone, or is opened by a token of its own."""
-OF_A_JOB = {"get_job": "id", "cancel_job": "id", "get_image": "job", "get_provenance": "job"}
+OF_A_JOB = {"get_job": "id", "cancel_job": "id", "get_job_events": "id", "get_image": "job", "get_provenance": "job"}
 """Routes that name a job, by the part of the path that does."""
 OF_A_BATCH = {"get_batch": "id", "cancel_batch": "id"}
 OF_A_SUBSCRIPTION = {"get_subscription": 404, "unsubscribe": 204}

@@ -166,6 +166,7 @@ async def test_a_repeat_of_a_purged_request_is_told_and_pays_nothing(app: App) -
         return answer.status_code, json.loads(bytes(text))["error"]["code"] if text else answer.headers
 
     status, headers = await ask()
+    await app.ended(headers["x-darkroom-job"])
     await delete(headers["x-darkroom-job"], purge="true")
 
     assert status == 200

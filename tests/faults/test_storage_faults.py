@@ -98,8 +98,10 @@ async def test_nothing_of_a_refused_request_stays(app: App) -> None:
 
 
 async def test_a_result_that_cannot_be_kept_is_not_an_invitation_to_ask_again(
-    app: App, monkeypatch: pytest.MonkeyPatch
+    app: App, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    configure([deployment(app.model.url)], COMPAT_WAIT_FOR_STORAGE="1")
+
     async def away(*_: Any) -> None:
         raise ServiceRequestError("the storage account is away")
 
@@ -123,7 +125,8 @@ async def test_an_answer_that_cannot_be_read_back_is_not_an_invitation_either(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(read, "answer", unavailable)
-        answer = await call(images.image_generations_v1, BODY, headers=JSON)
+        body = json.dumps({**json.loads(BODY), "response_format": "url"}).encode()
+        answer = await call(images.image_generations_v1, body, headers=JSON)
     assert answer.status_code == 503
     assert answer.headers["x-should-retry"] == "false"
     assert (await app.job(answer.headers["x-darkroom-job"])).status == "succeeded"

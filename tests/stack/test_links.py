@@ -15,18 +15,14 @@ from azure.storage.blob.aio import BlobServiceClient
 from local.state import StackInfo
 from shared.delivery.links import ResultLinks
 from tests.support.peers import fetch
-from tests.support.requests import GENERATIONS, PROMPT, generated, job
+from tests.support.requests import generated, job, waited_for
 from tests.support.storage import StaticCredential
 
 
 @pytest.fixture(scope="module")
 def link(session_stack: StackInfo) -> str:
     """The link to a result that has an image after it. Nobody writes through it, so one is enough."""
-    with httpx.Client(
-        base_url=session_stack.app, headers={"x-functions-key": session_stack.key}, timeout=60, trust_env=False
-    ) as app:
-        answer = app.post(GENERATIONS, json={"prompt": PROMPT, "quality": "low", "n": 2})
-        return str(app.get(f"/api/jobs/{answer.headers['x-darkroom-job']}").json()["images"][0]["url"])
+    return str(waited_for(session_stack, n=2)["images"][0]["url"])
 
 
 async def test_a_link_reads_the_blob_without_any_other_credential(

@@ -1,9 +1,10 @@
-"""Nothing in the logs, nor in traces and metrics, opens a door or repeats a prompt, whatever the app went through."""
+"""Nothing in the logs, nor in traces and metrics, opens a door or repeats a prompt, whatever the app went through: here
+with the most talkative of settings. What all other tests made the app log is searched too, when the last of them has
+run (`run_logs` in tests/conftest.py)."""
 
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,15 +17,10 @@ from tests.support.model_control import ModelControl
 from tests.support.peers import disturb_topic, fetch
 from tests.support.photographs import mask, photograph
 from tests.support.requests import generate, generated, polled_to_its_end, run, submit
+from tests.support.run_logs import CREDENTIALS
 from tests.support.waiting import eventually
 
 SECRET = "tangerine"  # of the prompts, and of nothing else in the stack
-CREDENTIALS = {
-    "a signature": re.compile(r"sig=|[?&]se=\d{4}|skoid="),
-    "a poll token": re.compile(r"token=|/poll\?"),
-    "a bearer token": re.compile(r"eyJ[\w-]{10,}\.|[Bb]earer\s+\w"),
-    "an account key": re.compile(r"AccountKey|SharedKey"),
-}
 
 
 async def test_even_the_most_talkative_logs_hold_no_prompt_and_no_credential(make_stack: Callable[..., Stack]) -> None:

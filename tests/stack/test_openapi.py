@@ -118,6 +118,7 @@ def good_calls(client: httpx.Client, known: Known) -> dict[str, list[httpx.Respo
 
     images = [{"data": base64.b64encode(photograph()).decode()}]
     files = {"image": ("a.png", photograph(), "image/png"), "mask": ("m.png", mask(), "image/png")}
+    streamed = {"stream": True, "partial_images": 1}
     on_deployment = "/openai/deployments/gpt-image-1/images"
     image = f"/api/images/{known.job}/0"
     waiting = {"prefer": "wait=60", "idempotency-key": f"openapi-{time.time_ns()}"}
@@ -125,9 +126,13 @@ def good_calls(client: httpx.Client, known: Known) -> dict[str, list[httpx.Respo
     subscription = ask("POST", "/api/subscriptions", json={"url": "https://127.0.0.1:9/a", "statuses": ["failed"]})
     found = {
         "imageGenerations": [ask("POST", f"{on_deployment}/generations", json={**REQUEST, "style": "vivid", "n": 2})],
-        "imageEdits": [ask("POST", f"{on_deployment}/edits", files=files, data=REQUEST)],
+        "imageEdits": [
+            ask("POST", f"{on_deployment}/edits", files=files, data=REQUEST),
+            ask("POST", f"{on_deployment}/edits", files=files, data={**REQUEST, **streamed}),
+        ],
         "imageGenerationsV1": [
             ask("POST", "/openai/v1/images/generations", json={**REQUEST, "response_format": "url"}),
+            ask("POST", "/openai/v1/images/generations", json={**REQUEST, **streamed}),
             ask("POST", "/openai/v1/images/generations", json={**REQUEST, "size": "7x7"}),
         ],
         "imageEditsV1": [ask("POST", "/openai/v1/images/edits", json={**REQUEST, "images": images})],
@@ -139,6 +144,11 @@ def good_calls(client: httpx.Client, known: Known) -> dict[str, list[httpx.Respo
         "pollJob": [ask("GET", job.headers["location"]), ask("GET", f"/api/jobs/{known.job}/poll?token=x")],
         "listJobs": [ask("GET", "/api/jobs?limit=3&status=succeeded"), ask("GET", f"/api/jobs?batch={known.batch}")],
         "getJob": [ask("GET", f"/api/jobs/{known.job}"), ask("GET", f"/api/jobs/{NEVER_AN_ID}")],
+        "getJobEvents": [
+            ask("GET", f"/api/jobs/{known.job}/events"),
+            ask("GET", f"/api/jobs/{known.job}/events", headers={"last-event-id": "end"}),
+            ask("GET", f"/api/jobs/{known.job}/events", headers={"last-event-id": "7"}),
+        ],
         "getImage": [
             ask("GET", image),
             ask("GET", image, headers={"range": "bytes=0-9"}),

@@ -161,7 +161,7 @@ def test_a_part_that_was_killed_comes_back_at_its_old_address(make_stack: Callab
     stack = make_stack(app=TINY, configure=lambda env: {"SEEN": env["PUBLIC_BASE_URL"]})
     assert stack.info is not None
     before = stack.info
-    for part in ("azurite", "topic", "model", "identity", "host"):
+    for part in ("azurite", "topic", "vault", "model", "identity", "host"):
         stack.kill(part)
         stack.restart(part)
     assert {**vars(stack.info), "pids": None} == {**vars(before), "pids": None}

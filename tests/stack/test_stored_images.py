@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,9 +11,9 @@ import pytest
 from local.state import StackInfo
 from shared.images.metadata import decode_metadata
 from tests.support.model_control import ModelControl
-from tests.support.peers import blob
+from tests.support.peers import blob, fetch
 from tests.support.photographs import mask, photograph
-from tests.support.requests import GENERATIONS, PROMPT, generated, job
+from tests.support.requests import PROMPT, generated, job, waited_for
 
 METADATA = {"order": "№ 7"}
 
@@ -81,6 +80,7 @@ async def test_the_sidecar_of_an_edit_names_the_stored_sources(app_client: httpx
 
     assert answer.status_code == 200, answer.text
     job_id = answer.headers["x-darkroom-job"]
+    await job(app_client, job_id)
     sidecar = (await app_client.get(f"/api/images/{job_id}/0/provenance")).json()
     sources = [source["blob"] for source in [*sidecar["request"]["images"], sidecar["request"]["mask"]]]
     assert sources == [f"requests/{job_id}/source-0", f"requests/{job_id}/source-1", f"requests/{job_id}/mask"]
@@ -91,13 +91,8 @@ async def test_the_sidecar_of_an_edit_names_the_stored_sources(app_client: httpx
 @pytest.fixture(scope="module")
 def image(session_stack: StackInfo) -> tuple[str, bytes]:
     """The path of a stored image, and its bytes. Nothing here changes it, so one is enough."""
-    with httpx.Client(
-        base_url=session_stack.app, headers={"x-functions-key": session_stack.key}, timeout=60, trust_env=False
-    ) as app:
-        answer = app.post(GENERATIONS, json={"prompt": PROMPT, "quality": "low", "output_format": "jpeg"})
-        return f"/api/images/{answer.headers['x-darkroom-job']}/0", base64.b64decode(
-            answer.json()["data"][0]["b64_json"]
-        )
+    document = waited_for(session_stack, output_format="jpeg")
+    return f"/api/images/{document['id']}/0", fetch(session_stack, "GET", document["images"][0]["url"]).content
 
 
 async def test_an_image_comes_with_what_caches_need(app_client: httpx.AsyncClient, image: tuple[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""A flow's trigger through the whole stack: subscribe, be told, unsubscribe."""
+"""A flow's trigger through the whole stack: subscribe, be told, unsubscribe, or be dropped when nobody is there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from standardwebhooks import Webhook
 
 from local.certificates import Certificates
 from local.state import StackInfo
-from tests.support.receiver import receiving
+from tests.support.receiver import answer, receiving
 from tests.support.requests import polled_to_its_end, submit
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
@@ -38,3 +38,24 @@ async def test_a_flow_subscribes_is_told_of_a_job_and_unsubscribes_at_the_locati
     async with httpx.AsyncClient(base_url=stack.app, trust_env=False) as stranger:
         assert (await stranger.post("/api/subscriptions", json={"url": url})).status_code == 401
         assert (await stranger.delete(location)).status_code == 401
+
+
+async def test_a_flow_that_is_gone_is_told_no_more(
+    app_client: httpx.AsyncClient, stack: StackInfo, certificates: Certificates
+) -> None:
+    """Of one that only fails, tests/faults/test_deliveries.py puts the clock forward past the day of its retries."""
+    async with receiving(certificates) as receiver:
+        receiver.answers = [answer(410)]
+        subscribed = await app_client.post("/api/subscriptions", json={"url": f"{receiver.url}/gone"})
+        location = subscribed.headers["location"]
+        await polled_to_its_end((await submit(app_client)).headers["location"])
+
+        async def dropped() -> bool:
+            return (await app_client.get(location)).status_code == 404
+
+        await eventually(dropped, what="the end of the subscription")
+        await polled_to_its_end((await submit(app_client)).headers["location"])
+        ended = (await app_client.delete(location)).status_code
+
+    assert len(receiver.requests) == 1
+    assert ended == 204

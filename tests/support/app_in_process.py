@@ -18,6 +18,9 @@ from typing import Any
 
 from local.azurite import StorageAccount
 from shared import settings as app_settings
+from shared.errors import DarkroomError
+from shared.jobs.files import AcceptedRequest
+from shared.jobs.intake import Intake
 from shared.jobs.job import Job
 from shared.jobs.store import JobStore
 from shared.pipeline import accept, read, run
@@ -43,14 +46,12 @@ class App:
 
     async def submit(self, **fields: Any) -> str:
         """Accept a request as the asynchronous door does; the id of the job, which waits for `deliver`."""
-        intake = await accept.intake()
-        accepted = await accept.understand(intake, CALLER, _request(fields), kind=None)
+        intake, accepted = await _understood(fields)
         return (await accept.submit(intake, accepted, CALLER)).job.id
 
     async def begin(self, **fields: Any) -> Job:
         """Accept a request as the synchronous door does; the job runs with `run_now`."""
-        intake = await accept.intake()
-        accepted = await accept.understand(intake, CALLER, _request(fields), kind=None)
+        intake, accepted = await _understood(fields)
         return (await accept.begin(intake, accepted, CALLER)).job
 
     async def run_now(self, **fields: Any) -> Job:
@@ -68,6 +69,16 @@ class App:
     async def job(self, job_id: str) -> Job:
         job = await (await rooms()).store.get(job_id)
         assert job is not None
+        return job
+
+    async def ended(self, job_id: str) -> Job:
+        """The job when it has ended: its answer may have come before, since it passes on while it is stored."""
+
+        async def end() -> Job | None:
+            job = await self.job(job_id)
+            return job if job.ended else None
+
+        job: Job = await eventually(end, what="the job's end")
         return job
 
     async def document(self, job_id: str) -> dict[str, Any]:
@@ -113,6 +124,16 @@ async def put_clock_forward(seconds: float) -> None:
         clients.tables().get_table_client("jobs"), clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds)
     )
     clients._kept["rooms"] = dataclasses.replace(present, store=store)
+
+
+async def _understood(fields: dict[str, Any]) -> tuple[Intake, AcceptedRequest]:
+    """What a door makes of a request; it removes what it stored of one that is refused."""
+    intake = await accept.intake()
+    try:
+        return intake, await accept.understand(intake, CALLER, _request(fields), kind=None)
+    except DarkroomError:
+        await intake.discard()
+        raise
 
 
 def _request(fields: dict[str, Any]) -> dict[str, Any]:

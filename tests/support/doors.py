@@ -44,3 +44,25 @@ async def call(
     }
     response: Response = await getattr(function, "_function", function).get_user_function()(Request(scope, receive))
     return response
+
+
+async def body_of(response: Response) -> bytes:
+    """The whole body of `response`, sent as by the worker's server. Raises `ConnectionError` for one that is broken
+    off: the server then closes the connection."""
+    body, ended = bytearray(), False
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.body":
+            body.extend(message.get("body", b""))
+            ended = not message.get("more_body", False)
+
+    response.background = None
+    await response({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+    if not ended:
+        raise ConnectionError("the answer was broken off")
+    return bytes(body)

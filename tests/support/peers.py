@@ -1,4 +1,4 @@
-"""What the stack's topic, identity endpoint and storage saw or hold, past the app's own code.
+"""What the stack's topic, identity endpoint, vault and storage saw or hold, past the app's own code.
 
 Each call opens a connection of its own, so nothing has to be closed, and sync and async tests may use it alike. The
 model server is asked by `model_control`, whole containers and tables by `storage`.
@@ -57,6 +57,11 @@ def token_requests(info: StackInfo) -> list[dict[str, Any]]:
     """Every request for a token since the test began."""
     address = info.identity.removesuffix(TOKEN_PATH)
     return list(_control(info, "GET", f"{address}/_local/requests")["requests"])
+
+
+def vault_requests(info: StackInfo) -> list[dict[str, Any]]:
+    """Every request to the vault since the test began, refused ones too."""
+    return list(_control(info, "GET", f"{info.vault}/_local/requests")["requests"])
 
 
 def blob(info: StackInfo, name: str) -> BlobClient:

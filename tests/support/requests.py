@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.waiting import eventually
+from local.state import StackInfo
+from tests.support.waiting import ended, eventually
 
 PROMPT = "A small harbour in the morning"
 GENERATIONS = "/openai/v1/images/generations"
@@ -25,8 +26,16 @@ async def generated(app: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:
 
 
 async def job(app: httpx.AsyncClient, job_id: str) -> dict[str, Any]:
-    """The job document, read with the function key."""
-    answer = await app.get(f"/api/jobs/{job_id}")
+    """The job document at the job's end, read with the function key."""
+    (document,) = await ended(app, job_id)
+    return document
+
+
+def waited_for(stack: StackInfo, **fields: Any) -> dict[str, Any]:
+    """The document of an ended job, for a fixture that is no coroutine."""
+    headers = {"x-functions-key": stack.key, "prefer": "wait=60"}
+    with httpx.Client(base_url=stack.app, headers=headers, timeout=70, trust_env=False) as app:
+        answer = app.post("/api/jobs", json={"prompt": PROMPT, "quality": "low", **fields})
     assert answer.status_code == 200, answer.text
     document: dict[str, Any] = answer.json()
     return document
@@ -44,7 +53,7 @@ async def polled_to_its_end(location: str) -> dict[str, Any]:
     own."""
     async with httpx.AsyncClient(trust_env=False, timeout=60) as stranger:
 
-        async def ended() -> dict[str, Any] | None:
+        async def output() -> dict[str, Any] | None:
             answer = await stranger.get(location)
             if answer.status_code == 202:
                 assert answer.headers["location"] == location
@@ -53,7 +62,7 @@ async def polled_to_its_end(location: str) -> dict[str, Any]:
             document: dict[str, Any] = answer.json()
             return document
 
-        document: dict[str, Any] = await eventually(ended, within=60, what="the end of the job")
+        document: dict[str, Any] = await eventually(output, within=60, what="the end of the job")
         return document
 
 

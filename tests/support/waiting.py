@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
+
 _ASK_EVERY = 0.05
 
 
@@ -23,3 +25,17 @@ async def eventually[T](question: Callable[[], T], *, within: float = 20.0, what
             return answer
         assert time.monotonic() < end, f"{what} did not come true within {within:g} s"
         await asyncio.sleep(_ASK_EVERY)
+
+
+async def ended(client: httpx.AsyncClient, *jobs: str, within: float = 40.0) -> list[dict[str, Any]]:
+    """The documents of `jobs` once all have ended. A synchronous answer may come before its job ends: it passes on
+    while it is stored."""
+
+    async def documents() -> list[dict[str, Any]] | None:
+        answers = [await client.get(f"/api/jobs/{job}") for job in jobs]
+        assert all(answer.status_code == 200 for answer in answers), [answer.text[:300] for answer in answers]
+        found = [answer.json() for answer in answers]
+        return found if all(document["finished_at"] for document in found) else None
+
+    result: list[dict[str, Any]] = await eventually(documents, within=within, what="the end of all jobs")
+    return result

@@ -35,7 +35,10 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
     max_leaves=5,
 )
-NEEDED: dict[str, dict[str, Any]] = {"output_compression": {"output_format": "jpeg"}}
+NEEDED: dict[str, dict[str, Any]] = {
+    "output_compression": {"output_format": "jpeg"},
+    "partial_images": {"stream": True},
+}
 """What another field has to say for a field to be taken at all."""
 
 
@@ -92,8 +95,12 @@ def test_what_is_taken_of_the_other_fields_the_schema_has_too(field: str, data: 
 
 
 LEFT_TO_THE_MODEL = {"size", "background", "quality", "input_fidelity", "output_compression", "moderation"}
+LEFT_TO_THE_STREAM = {"partial_images", "response_format"}
+"""The one comes in a stream only, the other not as links in one."""
 LEFT_TO_THE_FIELD = {"callback_url", "metadata", "prompt"}
 """A URL's ports, 6 KB in all, the sentence that `style` adds."""
+LEFT_TO_THE_EDIT = {"image", "images", "mask", "boxes", "preserve", "output_format", "stream"}
+"""One of two names, a mask or boxes, and what does not go with keeping pixels."""
 
 
 @pytest.mark.parametrize(("name", "kind"), [("GenerateRequest", "generate"), ("JobRequest", None)])
@@ -102,7 +109,7 @@ LEFT_TO_THE_FIELD = {"callback_url", "metadata", "prompt"}
 def test_a_request_of_the_schema_is_refused_for_how_fields_go_together_at_most(
     name: str, kind: str | None, data: st.DataObject
 ) -> None:
-    left = LEFT_TO_THE_MODEL | LEFT_TO_THE_FIELD | ({"image", "images", "mask", "boxes"} if kind is None else set())
+    left = LEFT_TO_THE_MODEL | LEFT_TO_THE_FIELD | LEFT_TO_THE_STREAM | (LEFT_TO_THE_EDIT if kind is None else set())
     request = data.draw(fitting({"$ref": f"#/components/schemas/{name}"}))
     assume(fits(name, request))
 

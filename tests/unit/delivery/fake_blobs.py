@@ -63,12 +63,20 @@ class FakeBlobs:
             return web.Response(status=400, headers={"x-ms-error-code": "InvalidBlockList"})
         if request.headers.get("if-none-match") == "*" and name in self.blobs:
             return web.Response(status=409, headers={"x-ms-error-code": "BlobAlreadyExists"})
+        if component == "appendblock":
+            return self._append(request, name, body)
         if component == "blocklist":
             body = b"".join(self.blocks.pop((name, block)) for block in listed)
         else:
-            assert request.headers["x-ms-blob-type"] == "BlockBlob"
+            assert request.headers["x-ms-blob-type"] in ("BlockBlob", "AppendBlob")
         self.blobs[name] = body
         self.properties[name] = {key.lower(): value for key, value in request.headers.items()}
+        return web.Response(status=201)
+
+    def _append(self, request: web.Request, name: str, body: bytes) -> web.StreamResponse:
+        if len(self.blobs[name]) != int(request.headers["x-ms-blob-condition-appendpos"]):
+            return web.Response(status=412, headers={"x-ms-error-code": "AppendPositionConditionNotMet"})
+        self.blobs[name] += body
         return web.Response(status=201)
 
     def _read(self, request: web.Request, name: str) -> web.StreamResponse:
@@ -76,10 +84,10 @@ class FakeBlobs:
             return web.Response(status=404, headers={"x-ms-error-code": "BlobNotFound"})
         data = self.blobs[name]
         kept = {key: value for key, value in self.properties[name].items() if key.startswith("x-ms-meta-")}
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
         if wanted is None:
             return web.Response(body=data, headers=kept)
-        begin, end = int(wanted[1]), int(wanted[2]) + 1
+        begin, end = int(wanted[1]), int(wanted[2] or len(data)) + 1
         if begin >= len(data):
             return web.Response(status=416)
         return web.Response(status=206, body=data[begin:end], headers=kept)

@@ -243,12 +243,11 @@ def test_input_fidelity_belongs_to_edits():
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"stream": True}, "stream"),
-        ({"stream": True, "partial_images": 2}, "stream"),
         ({"partial_images": 2}, "partial_images"),
+        ({"stream": True, "response_format": "url"}, "response_format"),
     ],
 )
-def test_what_is_not_built_yet_is_refused_by_name(fields: dict[str, Any], param: str):
+def test_what_does_not_go_with_or_without_a_stream_is_refused_by_name(fields: dict[str, Any], param: str):
     assert refusal(None, **fields).param == param
 
 

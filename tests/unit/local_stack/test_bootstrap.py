@@ -100,12 +100,29 @@ def test_what_is_installed_is_left_alone(tmp_path: Path, monkeypatch: pytest.Mon
     assert "--require-hashes" in ran[0]
 
 
-def test_the_lock_file_names_no_address_and_every_package_has_a_hash() -> None:
-    lock = json.loads((PROJECT / "local" / "node" / "package-lock.json").read_text())
+@pytest.mark.parametrize("folder", bootstrap.NODE_FOLDERS, ids=lambda folder: folder.parent.name)
+def test_the_lock_file_names_no_address_and_every_package_has_a_hash(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert [name for name, package in packages.items() if "resolved" in package] == []
     assert [name for name, package in packages.items() if "integrity" not in package] == []
-    assert packages["node_modules/azurite"]["version"] == "3.37.0"
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+
+
+def test_node_packages_that_are_there_are_not_installed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Path] = []
+    monkeypatch.setattr(bootstrap, "PROJECT", tmp_path)
+    monkeypatch.setattr(bootstrap, "_run", lambda *_, cwd, **__: ran.append(cwd))
+    for name in ("package.json", "package-lock.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "node_modules").mkdir()
+    bootstrap.install_node_packages(tmp_path, "a package")
+    bootstrap.install_node_packages(tmp_path, "a package")
+    assert ran == [tmp_path]
+    (tmp_path / "package-lock.json").write_text('{"packages": {}}')
+    bootstrap.install_node_packages(tmp_path, "a package")
+    assert ran == [tmp_path, tmp_path]
 
 
 def test_every_python_package_is_pinned_with_its_hash() -> None:

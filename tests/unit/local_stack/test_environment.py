@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -99,6 +100,17 @@ def test_a_real_endpoint_takes_the_place_of_the_local_model_and_its_defaults() -
 )
 def test_only_a_model_beyond_this_machine_needs_real_tokens(environ: dict[str, str], audiences: list[str]) -> None:
     assert environment.real_audiences(environ) == audiences
+
+
+def test_the_app_signs_with_the_stacks_vault_unless_it_is_told_another() -> None:
+    info = dataclasses.replace(INFO, vault="https://127.0.0.1:8")
+    own = environment.app_environment({}, CERTIFICATES, info)["SIGNING_CERTIFICATE"]
+    real = {"SIGNING_CERTIFICATE": "https://kv-1.vault.azure.net/certificates/signing"}
+
+    assert own == "https://127.0.0.1:8/certificates/darkroom-signing"
+    assert environment.app_environment(real, CERTIFICATES, info)["SIGNING_CERTIFICATE"] == real["SIGNING_CERTIFICATE"]
+    assert environment.real_audiences(real) == ["https://vault.azure.net"]
+    assert environment.real_audiences({"SIGNING_CERTIFICATE": own}) == []
 
 
 def test_a_real_audience_gets_the_token_of_whoever_is_signed_in() -> None:

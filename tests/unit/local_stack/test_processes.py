@@ -146,6 +146,7 @@ def test_a_child_killed_on_purpose_fails_nobody(tmp_path: Path) -> None:
         assert child.process.returncode == -signal.SIGKILL
         again = supervisor.start("host", python(SERVES), ready=READY, env=os.environ)
         supervisor.wait_ready(again, 30)
+    assert (tmp_path / "host.log").read_text() == "ready http://x\n" * 2, "what it wrote before is kept"
 
 
 def test_when_the_parent_is_killed_its_children_and_theirs_end(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ SCRIPT = """
 import asyncio, sys
 from shared.platform import exporting, metrics, tracing
 asyncio.run(exporting.begin())
-with tracing.about("j1"), tracing.span("run"):
+NOT_SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"  # as the Functions host has it
+with tracing.about("j1"), tracing.span("run", parent=NOT_SAMPLED):
     with tracing.span("generate_content gpt-image-1", {"server.address": "model.example"}, kind="CLIENT"):
         metrics.record("darkroom.tokens", 7, {"gen_ai.token.type": "output"})
 print(sorted(name for name in sys.modules if name in ("opentelemetry.sdk", "azure.monitor.opentelemetry.exporter")))
@@ -89,3 +90,18 @@ def test_application_insights_gets_spans_as_dependencies_and_metrics() -> None:
     assert {kind for kind, _ in found} == {"RemoteDependencyData", "MetricData"}
     [run_envelope] = [sent["data"]["baseData"] for sent in taken if sent["data"]["baseData"].get("name") == "run"]
     assert run_envelope["properties"] == {"darkroom.job": "j1"}
+    assert {sent["tags"]["ai.cloud.role"] for sent in taken} == {"darkroom"}
+
+
+def test_no_trace_is_left_out_because_the_host_says_so_but_because_the_operator_does() -> None:
+    with ingestion() as (endpoint, taken):
+        key = "00000000-0000-0000-0000-000000000001"
+        insights = f"InstrumentationKey={key};IngestionEndpoint={endpoint}"
+        sent = run(APPLICATIONINSIGHTS_CONNECTION_STRING=insights)
+        all_of_them = [one["data"]["baseType"] for one in taken]
+        taken.clear()
+        run(APPLICATIONINSIGHTS_CONNECTION_STRING=insights, OTEL_TRACES_SAMPLER="parentbased_always_on")
+
+    assert all_of_them.count("RemoteDependencyData") == 2
+    assert "RemoteDependencyData" not in [one["data"]["baseType"] for one in taken]
+    assert sent.stderr == "", "what is sent well is sent without a word"

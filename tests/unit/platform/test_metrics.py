@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from shared.platform import metrics
 
 PAGE = Path(__file__).parents[3] / "docs" / "telemetry.md"
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
+    monkeypatch.setattr(metrics, "_meter", None)
+    monkeypatch.setattr(metrics, "_gauges", {})
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    metrics.send_to(provider)
+    yield reader
+    provider.shutdown()
+    metrics._made.cache_clear()
+
+
+def told(reader: InMemoryMetricReader, name: str) -> dict[str, float]:
+    """The values of a metric by those of its attributes."""
+    data = reader.get_metrics_data()
+    found = [] if data is None else [one for each in data.resource_metrics for one in each.scope_metrics]
+    return {
+        ", ".join(str(value) for value in (point.attributes or {}).values()): getattr(point, "value", 0.0)
+        for scope in found
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+    }
 
 
 def test_the_page_explains_every_metric_with_its_unit_and_no_other() -> None:
@@ -54,3 +82,29 @@ def test_a_figure_that_cannot_be_recorded_costs_nothing_but_itself(
 
     metrics.record("darkroom.tokens", 7)
     assert [record.getMessage() for record in caplog.records] == ["darkroom.tokens was not recorded: RuntimeError"]
+
+
+def test_what_a_gauge_was_told_long_ago_is_not_told_again(
+    reader: InMemoryMetricReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One instance sees a deployment go out, another one that it is back: the first must fall silent."""
+    now = 1_000.0
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: now)
+    metrics.record("darkroom.deployments.out", 1, {"darkroom.deployment": "west"})
+    metrics.record("darkroom.deployments.out", 0, {"darkroom.deployment": "east"})
+    assert told(reader, "darkroom.deployments.out") == {"west": 1, "east": 0}
+
+    now += 120  # two minutes: told every minute, with one turn missed
+    metrics.record("darkroom.deployments.out", 0, {"darkroom.deployment": "west"})
+    assert told(reader, "darkroom.deployments.out") == {"west": 0, "east": 0}
+    now += 120
+    assert told(reader, "darkroom.deployments.out") == {"west": 0}
+    now += 120
+    assert told(reader, "darkroom.deployments.out") == {}
+
+
+def test_counters_add_up_whoever_asks(reader: InMemoryMetricReader) -> None:
+    metrics.record("darkroom.tokens", 7, {"gen_ai.token.type": "output"})
+    metrics.record("darkroom.tokens", 5, {"gen_ai.token.type": "output"})
+
+    assert told(reader, "darkroom.tokens") == {"output": 12}

@@ -1,0 +1,46 @@
+"""The events of a job as server-sent events, for a page that shows its picture emerge."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
+
+from functions import web
+from shared.pipeline import following, read
+from shared.pipeline.following import Told
+
+blueprint = func.Blueprint()
+
+_RETRY = b"retry: 1000\n\n"
+_KEEP_ALIVE = b": keep-alive\n\n"
+_HEADERS = {
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # proxies that know it pass each event on at once
+}
+
+
+@blueprint.route(route="api/jobs/{id}/events", methods=["GET"])
+@web.door
+async def get_job_events(req: Request) -> Response:
+    """204 is what makes an EventSource stop asking: to one that has the end there is nothing more to tell
+    (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    web.query(req)
+    job = await read.find(req.path_params["id"], web.caller(req))
+    events = await following.follow(job, req.headers.get(following.LAST_EVENT_ID, ""))
+    if events is None:
+        return Response(status_code=204)
+    return StreamingResponse(_stream(events), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _stream(events: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:
+    async with aclosing(events):
+        yield _RETRY
+        async for event in events:
+            yield _KEEP_ALIVE if event is None else _written(event)
+
+
+def _written(event: Told) -> bytes:
+    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
+    return f"id: {event.id}\nevent: {event.name}\ndata: {data}\n\n".encode(errors="replace")

@@ -1,0 +1,112 @@
+"""Answers that leave while they come into being: the model's document as it arrives, and streams of events."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Final
+
+from azurefunctions.extensions.http.fastapi import Response, StreamingResponse
+from starlette.types import Send
+
+from functions import web
+from shared.errors import DarkroomError
+from shared.jobs.job import Job, Status
+from shared.pipeline import read
+from shared.pipeline.relay import Relay, error_event
+from shared.pipeline.window import BrokenOffError, Window
+from shared.settings import settings
+
+KEEP_ALIVE_SECONDS: Final = 15.0
+"""After this long without an event a comment is sent, which every client passes over and no proxy takes for silence.
+Until then a stream's answer is held back, so that a refusal can still be one by its status."""
+_LOOK_EVERY: Final = 5.0
+
+log = logging.getLogger("darkroom")
+
+
+class RelayedResponse(StreamingResponse):  # type: ignore[misc]  # the extension ships without types
+    """Sends what is in a window. Cut off, without an end, when the answer breaks off or the caller takes nothing more:
+    then nobody can take a part of it for the whole."""
+
+    def __init__(self, window: Window, body: AsyncIterator[bytes], headers: dict[str, str], media_type: str) -> None:
+        super().__init__(body, headers=headers, media_type=media_type)
+        self._window = window
+
+    async def stream_response(self, send: Send) -> None:
+        sending = asyncio.ensure_future(super().stream_response(send))
+        gone = asyncio.ensure_future(self._window.gone.wait())
+        try:
+            while not sending.done() and not gone.done():
+                await asyncio.wait({sending, gone}, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+                if self._window.is_stalled():
+                    log.warning("a caller took nothing of its answer for too long; it was dropped, its job was not")
+                    break
+            if sending.done():
+                with contextlib.suppress(BrokenOffError):
+                    sending.result()
+        finally:
+            sending.cancel()
+            gone.cancel()
+            self._window.drop()
+
+
+def document(relay: Relay, job_id: str, headers: dict[str, str]) -> Response:
+    """The model's document, as it passes through `relay`."""
+    if relay.length is not None:
+        headers = {**headers, "content-length": str(relay.length)}
+    return RelayedResponse(
+        relay.window, _pieces(relay.window), {"x-darkroom-job": job_id, **headers}, "application/json"
+    )
+
+
+async def _pieces(window: Window) -> AsyncIterator[bytes]:
+    while piece := await window.take():
+        yield piece
+
+
+def events(relay: Relay, job_id: str, run: asyncio.Task[Job], headers: dict[str, str]) -> Response:
+    """The events that pass through `relay`, and how `run` ends."""
+    headers = {"x-darkroom-job": job_id, "cache-control": "no-cache", "x-accel-buffering": "no", **headers}
+    return RelayedResponse(relay.window, _events(relay, run), headers, "text/event-stream")
+
+
+async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            piece = await relay.window.take(KEEP_ALIVE_SECONDS)
+        except TimeoutError:
+            yield b": keep-alive\n\n"
+            continue
+        if not piece:
+            break
+        yield piece
+    if relay.passes or relay.told_error:
+        return
+    # Nothing came through: the request repeats another's, or the service has answered with a document.
+    try:
+        job = await run
+        if job.status is not Status.SUCCEEDED:
+            raise failure(job)
+        body, _ = await read.answer(job, streamed=True)
+        async for piece in body.chunks(await read.blobs_client()):
+            yield piece
+    except Exception as error:  # noqa: BLE001 - the answer has begun: whatever it is can only be told as an event
+        yield error_event(web.as_error("image stream", error))
+
+
+def failure(job: Job) -> DarkroomError:
+    """Why `job` did not succeed."""
+    if job.error is not None:
+        return DarkroomError.from_row(dict(job.error))
+    if job.ended:
+        return DarkroomError("canceled", f"Job {job.id} was canceled.")
+    return still_running(job)
+
+
+def still_running(job: Job) -> DarkroomError:
+    return DarkroomError(
+        "still_running",
+        f"The image is not ready within the {settings().sync_budget_seconds:.0f} s of a synchronous answer. It is "
+        f"still being made: read it at {settings().public_base_url}/api/jobs/{job.id}.",
+    )

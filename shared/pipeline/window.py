@@ -1,0 +1,122 @@
+"""What stands between an answer that arrives and the caller who reads it: a few megabytes, and no patience without end.
+
+The relay puts in what the model sends, the HTTP door takes it out. A caller who reads slower than the model sends
+slows the model's answer, for a while; then, like one who has left, it is let go and the job goes on without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+WINDOW_BYTES: Final = 8 * 2**20
+"""What one caller may leave unread."""
+ALL_WINDOWS_BYTES: Final = 64 * 2**20
+"""What all callers of this process may leave unread together; over it, each is down to its `LEAST_BYTES`."""
+LEAST_BYTES: Final = 256 * 2**10
+PATIENCE: Final = 30.0
+"""Seconds that a full window is waited for, and that a caller may take nothing."""
+LAST_PATIENCE: Final = 600.0
+"""Seconds for what is left when all has arrived."""
+_LOOK_EVERY: Final = 0.25
+
+
+class BrokenOffError(Exception):
+    """What was being read will not come to its end."""
+
+
+class Window:
+    """Bytes on their way from one writer to one reader of the same loop."""
+
+    unread = 0
+    """Bytes in all windows of this process."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        """The reader has left, or was let go."""
+        self.full = asyncio.Event()
+        """The writer has had to wait."""
+        self._pieces: deque[bytes] = deque()
+        self._held = 0
+        self._space = asyncio.Event()
+        self._more = asyncio.Event()
+        self._closed_at: float | None = None
+        self._broken = False
+        self._taken_at: float | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed_at is not None
+
+    async def put(self, pieces: Sequence[bytes]) -> None:
+        """Add `pieces`, once they fit; or drop the reader when they have not for `PATIENCE` seconds."""
+        size = sum(map(len, pieces))
+        until = time.monotonic() + PATIENCE
+        while not self.gone.is_set() and not self._fits(size):
+            self.full.set()
+            if time.monotonic() > until:
+                self.drop()
+                break
+            self._space.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._space.wait(), _LOOK_EVERY)  # room may come from another window too
+        if self.gone.is_set():
+            return
+        self._pieces.extend(piece for piece in pieces if piece)
+        self._count(size)
+        self._more.set()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed_at = time.monotonic()
+        self._more.set()
+
+    def break_off(self) -> None:
+        """Nothing more will come, and what came is not all there was to be."""
+        self._broken = True
+        self.close()
+
+    async def take(self, patience: float | None = None) -> bytes:
+        """The next bytes; empty at the end. Raises `TimeoutError` after `patience` seconds, `BrokenOffError`."""
+        self._taken_at = None
+        try:
+            while not self._pieces:
+                if self._broken:
+                    raise BrokenOffError
+                if self._closed_at is not None:
+                    return b""
+                self._more.clear()
+                await asyncio.wait_for(self._more.wait(), patience)
+            piece = self._pieces.popleft()
+            self._count(-len(piece))
+            self._space.set()
+            return piece
+        finally:
+            self._taken_at = time.monotonic()
+
+    def is_stalled(self) -> bool:
+        """Whether the reader has not come back for more in all its time."""
+        now = time.monotonic()
+        if self._taken_at is not None and now - self._taken_at > PATIENCE:
+            return True
+        return self._closed_at is not None and now - self._closed_at > LAST_PATIENCE
+
+    def drop(self) -> None:
+        """Let the reader go, and what it has not read."""
+        self.gone.set()
+        self._pieces.clear()
+        self._count(-self._held)
+        self._space.set()
+
+    def _fits(self, size: int) -> bool:
+        if self._held < LEAST_BYTES:
+            return True
+        return self._held + size <= WINDOW_BYTES and Window.unread + size <= ALL_WINDOWS_BYTES
+
+    def _count(self, size: int) -> None:
+        self._held += size
+        Window.unread += size

@@ -1,0 +1,259 @@
+"""The examples of docs/clients.md, run as they stand there, in a folder like the project's while a stack runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from local.state import StackInfo
+from tests.support.model_control import ModelControl
+from tests.support.node import check_types, link_packages, run_node
+from tests.support.photographs import mask, photograph
+
+PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PNG = b"\x89PNG"
+
+
+def examples(title: str, language: str) -> list[str]:
+    """The blocks of one language under a heading, up to the next of any rank."""
+    found = re.search(rf"^#+ {re.escape(title)}$(.*?)(?=^##+ |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None, title
+    return [text for one, text in _BLOCK.findall(found[1]) if one == language]
+
+
+@pytest.fixture
+def folder(stack: StackInfo, tmp_path: Path) -> Path:
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "stack.json").write_text((Path(stack.directory) / "stack.json").read_text())
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "photo.png").write_bytes(photograph())
+    (tmp_path / "mask.png").write_bytes(mask())
+    (tmp_path / "darkroom.py").write_text(examples("Python", "python")[0])
+    (tmp_path / "darkroom.mjs").write_text(examples("JavaScript", "js")[0])
+    (tmp_path / "events.mjs").write_text(examples("A web page", "js")[0])
+    link_packages(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run_python(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a program in this process, which has the client loaded already; what it printed."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+
+    def run(program: str) -> str:
+        capsys.readouterr()
+        exec(compile(program, str(PAGE), "exec"), {"__name__": "__main__"})
+        return capsys.readouterr().out
+
+    yield run
+    sys.modules.pop("darkroom", None)
+
+
+def run_command(command: list[str], folder: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_js(folder: Path, stack: StackInfo, program: str, *options: str) -> str:
+    (folder / "program.mjs").write_text(program)
+    return run_node(folder / "program.mjs", *options, ca=stack.ca)
+
+
+# -- Python ------------------------------------------------------------------------------------------------------------
+
+
+def test_python_generates_and_edits(folder: Path, run_python: Any, model: ModelControl) -> None:
+    (edit,) = examples("Edit with a mask", "python")
+    generate, linked = examples("Generate", "python")
+
+    tokens = int(run_python(generate))
+    link, told = run_python(linked).splitlines()
+    run_python(edit)
+
+    calls = model.calls()
+    assert tokens == calls[0]["usage"]["total_tokens"]
+    assert link.startswith("https://")
+    assert re.fullmatch(r"[0-9a-z]{26} 0\.\d+ USD", told)
+    assert [file["field"] for file in calls[2]["files"]] == ["image", "mask"]
+    assert (folder / "harbour.png").read_bytes().startswith(PNG)
+    assert (folder / "edited.png").read_bytes().startswith(PNG)
+
+
+def test_python_streams_with_either_client(folder: Path, run_python: Any, model: ModelControl) -> None:
+    sync, asynchronous = examples("Stream", "python")
+
+    assert int(run_python(sync)) == model.calls()[0]["usage"]["total_tokens"]
+    assert run_python(asynchronous).split() == ["image_edit.partial_image", "image_edit.completed"]
+
+    for name in ("partial-0", "partial-1", "harbour", "edited"):
+        assert (folder / f"{name}.png").read_bytes().startswith(PNG), name
+
+
+def test_python_tells_errors_apart(run_python: Any, model: ModelControl) -> None:
+    (program,) = examples("Errors and second tries", "python")
+    assert run_python(program) == "done\n"
+
+    model.fail({"cut_before_response": True})
+    said = run_python(program)
+    assert re.fullmatch(r"the model was called, so ask a person first: outcome_unknown [0-9a-z]{26}\n", said)
+
+    said = run_python(program.replace('quality="low"', 'quality="best"'))
+    assert said.startswith("change the request: invalid_value quality Error code: 400 - Invalid value: 'best'")
+    assert len(model.calls()) == 2
+
+
+def test_a_job_is_waited_for_and_polled(run_python: Any) -> None:
+    (program,) = examples("A job, for whoever cannot wait", "python")
+    waited = run_python(program)
+    # Without the wait, and without the seconds between two looks, so that the test needs none.
+    polled = run_python(program.replace("wait=20", "wait=0").replace('int(answer.headers["retry-after"])', "0.1"))
+
+    for said in (waited, polled):
+        assert re.match(r"succeeded 0\.\d+ https://", said), said
+
+
+# -- JavaScript --------------------------------------------------------------------------------------------------------
+
+
+def test_javascript_generates_edits_and_streams(folder: Path, stack: StackInfo, model: ModelControl) -> None:
+    _, images, streamed, _ = examples("JavaScript", "js")
+
+    run_js(folder, stack, images)
+    assert (folder / "harbour.png").read_bytes().startswith(PNG)
+    assert (folder / "edited.png").read_bytes().startswith(PNG)
+    (folder / "harbour.png").unlink()
+    run_js(folder, stack, streamed)
+
+    for name in ("partial-0", "partial-1", "harbour"):
+        assert (folder / f"{name}.png").read_bytes().startswith(PNG), name
+    assert len(model.calls()) == 3
+
+
+def test_javascript_tells_errors_apart(folder: Path, stack: StackInfo, model: ModelControl) -> None:
+    *_, program = examples("JavaScript", "js")
+    assert run_js(folder, stack, program) == "done\n"
+
+    model.fail({"cut_before_response": True})
+    said = run_js(folder, stack, program)
+    assert re.fullmatch(r"the model was called, so ask a person first: outcome_unknown [0-9a-z]{26}\n", said)
+    assert len(model.calls()) == 2
+
+
+def test_the_javascript_of_the_page_has_no_wrong_types(folder: Path) -> None:
+    programs = [*examples("JavaScript", "js")[1:], *examples("A web page", "js")[1:]]
+    names = [f"example-{number}.mjs" for number in range(len(programs))]
+    for name, text in zip(names, programs, strict=True):
+        (folder / name).write_text(text)
+
+    assert check_types(folder, "darkroom.mjs", "events.mjs", *names) == ""
+
+
+# -- a page ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_reads_a_stream_by_fetch_and_is_told_of_errors(
+    folder: Path, stack: StackInfo, model: ModelControl
+) -> None:
+    _, program, _, _ = examples("A web page", "js")
+    # Some of the page's reads end within a character, a line, an event.
+    model.behave(chunk_size=997)
+    request = {"model": "gpt-image-1", "prompt": "Ein Café am Fluß", "quality": "low"}
+    use = """
+const shown = [];
+await generate(APP, REQUEST, (url) => shown.push(url.slice(0, 40)), HEADERS);
+await generate(APP, { ...REQUEST, size: "1x1" }, () => {}, HEADERS).catch((error) => shown.push(error.message));
+console.log(JSON.stringify(shown));
+"""
+    *images, refused = json.loads(run_js(folder, stack, program + filled(use, stack, REQUEST=request)))
+
+    assert [url.partition(",")[0] for url in images] == ["data:image/png;base64"] * 3
+    assert refused.startswith("Invalid value: '1x1'")
+
+
+async def test_a_page_follows_a_job_and_comes_back_for_what_it_missed(
+    folder: Path, stack: StackInfo, app_client: httpx.AsyncClient
+) -> None:
+    _, _, follow, watch = examples("A web page", "js")
+    wanted = {"prompt": "A harbour", "quality": "low", "stream": True, "partial_images": 1}
+    job = (await app_client.post("/api/jobs", json=wanted)).json()["id"]
+    use = """
+const told = [];
+await follow(APP, JOB, (name, data) => told.push([name, data.url ?? data.status]), HEADERS);
+const again = [];
+const fetchOnce = globalThis.fetch;
+let broken = false;
+globalThis.fetch = async (...asked) => {
+  const answer = await fetchOnce(...asked);
+  if (broken) return answer;
+  broken = true;
+  let left = 2; // the connection of the first answer breaks after its second event
+  const body = answer.body.pipeThrough(new TransformStream({
+    transform(piece, controller) {
+      controller.enqueue(piece);
+      left -= new TextDecoder().decode(piece).split("event: ").length - 1;
+      if (left <= 0) controller.error(new TypeError("terminated"));
+    },
+  }));
+  return new Response(body, answer);
+};
+await follow(APP, JOB, (name, data) => again.push([name, data.url ?? data.status]), HEADERS);
+console.log(JSON.stringify([told.map(([name]) => name), again.map(([name]) => name)]));
+"""
+    told, again = json.loads(run_js(folder, stack, follow + filled(use, stack, JOB=job)))
+    names = ["job.running", "image_generation.partial_image", "image_generation.completed", "job.succeeded"]
+    assert told == names
+    assert again == names
+
+    use = """
+await new Promise((resolve) => {
+  const shown = [];
+  watch(URL, (url) => shown.push(url), (job) => {
+    console.log(JSON.stringify([job.status, ...shown]));
+    resolve();
+  });
+});
+"""
+    # Signed in by a key in the address, for want of the platform's sign-in on this machine.
+    url = f"{stack.app}/api/jobs/{job}/events?code={stack.key}"
+    said = run_js(folder, stack, watch + filled(use, stack, URL=url), "--experimental-eventsource")
+    status, partial, completed = json.loads(said)
+    assert status == "succeeded"
+    assert partial.startswith("https://")
+    assert completed.startswith("https://")
+
+
+def filled(program: str, stack: StackInfo, **values: Any) -> str:
+    """`program` behind its constants."""
+    values = {"APP": stack.app, "HEADERS": {"x-functions-key": stack.key}, **values}
+    return "\n" + "".join(f"const {name} = {json.dumps(value)};\n" for name, value in values.items()) + program
+
+
+# -- the shell ---------------------------------------------------------------------------------------------------------
+
+
+def test_curl_generates_edits_and_streams(folder: Path, quiet_environment: dict[str, str], model: ModelControl) -> None:
+    forms, as_json = examples("curl", "sh")
+
+    streamed = run_command(["/bin/sh", "-euc", forms], folder, quiet_environment)
+    for name in ("generated", "edited"):
+        assert json.loads((folder / f"{name}.json").read_text())["data"][0]["b64_json"]
+    assert re.findall(r"^event: (.*)$", streamed, re.MULTILINE) == [
+        "image_generation.partial_image",
+        "image_generation.completed",
+    ]
+    (folder / "edited.json").unlink()
+    run_command(["/bin/sh", "-euc", as_json], folder, quiet_environment)
+    assert json.loads((folder / "edited.json").read_text())["data"][0]["b64_json"]
+    assert [file["field"] for file in model.calls()[3]["files"]] == ["image"]
