@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from bench import payload
-from bench.report import Target, megabytes, milliseconds, ratio, report
+from bench.report import Result, Target, megabytes, milliseconds, ratio, report
 from local.certificates import Certificates, ensure_certificates, trust_environment
 
 CPU_TO_NAIVE = 0.35
@@ -30,8 +30,8 @@ _CONTENDERS = ("naive", "floor", "floor, kept", "darkroom", "darkroom+c2pa")
 Figures = dict[tuple[str, int], list[dict[str, float]]]
 
 
-def run(*, quick: bool) -> bool:
-    """Measures, prints and says whether every target was met."""
+def run(*, quick: bool) -> Result:
+    """Measures, prints and says what was found."""
     counts = (1, 10) if quick else (1, 4, 10)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
@@ -61,7 +61,7 @@ def _rounds(
     return figures
 
 
-def _print(figures: Figures, counts: tuple[int, ...], provenance_seconds: float) -> bool:
+def _print(figures: Figures, counts: tuple[int, ...], provenance_seconds: float) -> Result:
     for count in counts:
         shown = "   ".join(
             f"{name} {milliseconds(statistics.median(_all(figures, name, count, 'processor')))}" for name in _CONTENDERS
@@ -91,7 +91,24 @@ def _print(figures: Figures, counts: tuple[int, ...], provenance_seconds: float)
     stalls = [stall for count in counts for stall in _all(figures, "darkroom+c2pa", count, "stall")]
     beside = f"the worst of {len(stalls)} runs; their median: {milliseconds(statistics.median(stalls))}"
     targets.append(Target("longest stall of the event loop", max(stalls), LOOP_STALL, milliseconds, beside))
-    return report(targets)
+    told = {
+        "processor_seconds": {
+            name: {f"n{count}": statistics.median(_all(figures, name, count, "processor")) for count in counts}
+            for name in _CONTENDERS
+        },
+        "darkroom_to": {
+            other: {f"n{count}": _ratio(figures, other, count) for count in counts}
+            for other in ("naive", "floor", "floor, kept")
+        },
+        "extra_bytes": {
+            "darkroom+c2pa": statistics.median(_all(figures, "darkroom+c2pa", most, "memory")),
+            "naive": naive_memory,
+        },
+        "longest_stall_seconds": max(stalls),
+        "stall_runs": len(stalls),
+        "provenance_seconds": provenance_seconds,
+    }
+    return report(Result(targets, told))
 
 
 def _ratio(figures: Figures, other: str, count: int) -> float:

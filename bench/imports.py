@@ -11,7 +11,7 @@ import sys
 import time
 
 from bench import process
-from bench.report import Target, megabytes, milliseconds, report
+from bench.report import Result, Target, megabytes, milliseconds, report
 
 SHARE = 1 / 3
 _SDKS = (
@@ -25,19 +25,21 @@ _SDKS = (
 _APP = ("function_app",)
 
 
-def run(*, quick: bool) -> bool:
-    """Measures, prints and says whether every target was met."""
+def run(*, quick: bool) -> Result:
+    """Measures, prints and says what was found."""
     app, sdks = [], []
     for _ in range(3 if quick else 9):
         app.append(_child(_APP))
         sdks.append(_child(_SDKS))
     print("\nImports, added to a bare worker (runtime library, FastAPI extension, one route)")
     targets = []
+    figures = {}
     for figure, show in (("seconds", milliseconds), ("bytes", megabytes)):
         mine, theirs = (statistics.median(found[figure] for found in side) for side in (app, sdks))
+        figures[figure] = {"app": mine, "sdks": theirs, "ratio": mine / theirs}
         beside = f"app {show(mine)}, SDKs eagerly {show(theirs)}"
         targets.append(Target(f"{figure} of the app to those of the SDKs", mine / theirs, SHARE, beside=beside))
-    return report(targets)
+    return report(Result(targets, figures))
 
 
 def _child(modules: tuple[str, ...]) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 
 def ratio(value: float) -> str:
@@ -33,10 +34,22 @@ class Target:
         return self.value <= self.most
 
 
-def report(targets: Sequence[Target]) -> bool:
-    """Prints each; says whether all were met."""
-    for target in targets:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a part of the bench found: its targets, and all figures that the page tells or draws, by name."""
+
+    targets: Sequence[Target]
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool:
+        return all(target.met for target in self.targets)
+
+
+def report(result: Result) -> Result:
+    """Prints each target; hands the result on."""
+    for target in result.targets:
         verdict = "pass" if target.met else "MISS"
         beside = f"  ({target.beside})" if target.beside else ""
         print(f"  {verdict}  {target.name}: {target.show(target.value)}, at most {target.show(target.most)}{beside}")
-    return all(target.met for target in targets)
+    return result

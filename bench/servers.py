@@ -1,7 +1,8 @@
 """The other ends: a model that answers at once and a Blob Storage that keeps nothing, over TLS on loopback.
 
 Plain sockets and a thread a connection, so that they cost little on the cores they share with what is measured.
-`python -m bench.servers model|blobs CERT KEY [FILE ...]` prints its port; the model answers `/n4/...` with n4.json.
+`python -m bench.servers model|blobs CERT KEY [FILE ...]` prints its port. The model answers with `n4.json` whatever has
+`n4` as a part of its path, and with the events of `partials.sse` (`bench.events`) in the same way.
 """
 
 from __future__ import annotations
@@ -12,38 +13,65 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_BUFFER_BYTES = 256 * 2**10
+from bench import events
+
+_BUFFER_BYTES: Final = 256 * 2**10
+_KEPT_BYTES: Final = 256 * 2**10
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
-_BLOB_HEADERS = (
+_PARTS = re.compile(r"[/?]")
+BLOB_HEADERS: Final = (
     'ETag: "0x8"\r\nLast-Modified: Sun, 22 Nov 2026 12:00:00 GMT\r\nDate: Sun, 22 Nov 2026 12:00:00 GMT\r\n'
     "x-ms-version: 2024-11-04\r\nx-ms-request-id: 1\r\nx-ms-request-server-encrypted: true\r\n"
 )
 
-Answer = Callable[[str, str], bytes]
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`head` is all above the blank line. `body` is empty when it was larger than 256 KiB: then it was thrown away."""
+
+    method: str
+    path: str
+    head: bytes
+    body: bytes
 
 
-def model(bodies: Mapping[str, bytes]) -> Answer:
-    heads = {
-        name: b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-        for name, body in bodies.items()
-    }
-    answers = {name: heads[name] + body for name, body in bodies.items()}
-    return lambda _, path: answers[path.split("/")[1]]
+Answer = Callable[[Request], bytes | Iterable[bytes]]
+"""The whole response to a request, in one piece or as what is sent one after the other."""
+
+
+def whole(status: str, body: bytes = b"", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
+
+
+def model(bodies: Mapping[str, bytes], streams: Mapping[str, events.Script]) -> Answer:
+    answers = {name: whole("200 OK", body, "Content-Type: application/json\r\n") for name, body in bodies.items()}
+
+    def answer(request: Request) -> bytes | Iterable[bytes]:
+        for part in _PARTS.split(request.path):
+            if part in answers:
+                return answers[part]
+            if part in streams:
+                return events.play(streams[part])
+        return whole("404 Not Found")
+
+    return answer
 
 
 def blobs() -> Answer:
-    taken = f"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n{_BLOB_HEADERS}\r\n".encode()
-    return lambda _, __: taken
+    taken = whole("201 Created", headers=BLOB_HEADERS)
+    return lambda _: taken
 
 
 def serve(answer: Answer, certificate: str, key: str) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
-    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
             connection, _ = listener.accept()
@@ -55,29 +83,56 @@ def _connection(context: ssl.SSLContext, connection: socket.socket, answer: Answ
     with contextlib.suppress(OSError, EOFError), context.wrap_socket(connection, server_side=True) as secure:
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         while True:
-            method, path = _request(secure, buffer)
-            secure.sendall(answer(method, path))
+            response = answer(_request(secure, buffer))
+            for piece in (response,) if isinstance(response, bytes) else response:
+                secure.sendall(piece)
 
 
-def _request(secure: ssl.SSLSocket, buffer: memoryview) -> tuple[str, str]:
-    """Reads one request and throws its body away."""
+def _request(secure: ssl.SSLSocket, buffer: memoryview) -> Request:
     filled = 0
     while (end := bytes(buffer[:filled]).find(b"\r\n\r\n")) < 0:
         filled += _receive(secure, buffer[filled:])
     head = bytes(buffer[:end])
     method, path, _ = head.split(b" ", 2)
-    body = filled - end - 4
+    begun = bytes(buffer[end + 4 : filled])
+    body = b""
     length = _LENGTH.search(head)
     if length:
-        missing = int(length[1]) - body
-        while missing > 0:
-            missing -= _receive(secure, buffer)
+        body = _sized(secure, buffer, begun, int(length[1]))
     elif _CHUNKED.search(head):
-        tail = bytes(buffer[end + 4 : filled])[-5:]
-        while not tail.endswith(b"0\r\n\r\n"):
-            count = _receive(secure, buffer)
-            tail = (tail + bytes(buffer[:count]))[-5:]
-    return method.decode(), path.decode()
+        body = _chunked(secure, buffer, begun)
+    return Request(method.decode(), path.decode(), head, body)
+
+
+def _sized(secure: ssl.SSLSocket, buffer: memoryview, begun: bytes, length: int) -> bytes:
+    missing = length - len(begun)
+    body = bytearray(begun)
+    while missing > 0:
+        count = _receive(secure, buffer)
+        missing -= count
+        if length <= _KEPT_BYTES:
+            body += buffer[:count]
+    return bytes(body) if length <= _KEPT_BYTES else b""
+
+
+def _chunked(secure: ssl.SSLSocket, buffer: memoryview, begun: bytes) -> bytes:
+    body, tail = bytearray(begun), begun[-5:]
+    while not tail.endswith(b"0\r\n\r\n"):
+        count = _receive(secure, buffer)
+        tail = (tail + bytes(buffer[:count]))[-5:]
+        if len(body) <= _KEPT_BYTES:
+            body += buffer[:count]
+    return b"" if len(body) > _KEPT_BYTES else _joined(bytes(body))
+
+
+def _joined(chunked: bytes) -> bytes:
+    body = b""
+    while True:
+        size, _, chunked = chunked.partition(b"\r\n")
+        length = int(size.split(b";")[0], 16)
+        if length == 0:
+            return body
+        body, chunked = body + chunked[:length], chunked[length + 2 :]
 
 
 def _receive(secure: ssl.SSLSocket, into: memoryview) -> int:
@@ -87,7 +142,12 @@ def _receive(secure: ssl.SSLSocket, into: memoryview) -> int:
     return count
 
 
+def main(kind: str, certificate: str, key: str, *files: str) -> None:
+    paths = [Path(file) for file in files]
+    bodies = {path.stem: path.read_bytes() for path in paths if path.suffix == ".json"}
+    streams = {path.stem: events.read(path) for path in paths if path.suffix == ".sse"}
+    serve(model(bodies, streams) if kind == "model" else blobs(), certificate, key)
+
+
 if __name__ == "__main__":
-    kind, certificate, key, *files = sys.argv[1:]
-    bodies = {Path(file).stem: Path(file).read_bytes() for file in files}
-    serve(model(bodies) if kind == "model" else blobs(), certificate, key)
+    main(*sys.argv[1:])

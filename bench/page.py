@@ -1,0 +1,176 @@
+"""The tables and plots of `docs/benchmarks.md`, made of `docs/benchmarks/figures.json` and of nothing else.
+
+The text of the page is written by hand; between `<!-- passing -->` and `<!-- end of passing -->` stands what is made
+here. A test holds the page to the figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bench import environments, figures
+from bench.figures import Figures
+from bench.report import megabytes, milliseconds, ratio
+
+PAGE: Final = figures.FILE.parents[1] / "benchmarks.md"
+PLOTS: Final = ("passing", "memory")
+_PLOTTER: Final = Path(__file__).with_name("plots.py")
+_MATPLOTLIB: Final = "matplotlib==3.11.2"
+
+type Part = Mapping[str, Any]
+
+
+def make() -> None:
+    """Write the tables of the page and the plots anew."""
+    known = figures.read()
+    PAGE.write_text(with_figures(PAGE.read_text(), known))
+    drawn = [part for part in PLOTS if part in known]
+    python = environments.python(".venv-plots", _MATPLOTLIB)
+    for part in drawn:
+        command = [str(python), str(_PLOTTER), part, str(figures.FILE), str(plot(part)), digest(known, part)]
+        subprocess.run(command, check=True)
+
+
+def plot(part: str) -> Path:
+    return figures.FILE.with_name(f"{part}.svg")
+
+
+def digest(known: Figures, part: str) -> str:
+    """What a plot carries to say which figures it shows."""
+    return hashlib.sha256(json.dumps(known[part], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def with_figures(text: str, known: Figures) -> str:
+    """`text` with the tables of every part that there are figures of."""
+    for part, table in _TABLES.items():
+        if part not in known:
+            continue
+        begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+        before, found, rest = text.partition(begin)
+        _, also_found, after = rest.partition(end)
+        if not found or not also_found:
+            raise ValueError(f"{PAGE.name} has no place for the figures of {part}")
+        text = f"{before}{begin}{_where(known[part])}\n\n{table(known[part])}\n{end}{after}"
+    return text
+
+
+def _where(part: Part) -> str:
+    at = part["measured"]
+    quick = "**A quick run: no figures to quote.** " if at["quick"] else ""
+    return (
+        f"{quick}{at['on']}, {at['processors']} processors ({at['processor']}), Python {at['python']}, "
+        f"load {at['load']} over the quarter of an hour before the end:"
+    )
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _targets(part: Part) -> str:
+    rows = (
+        (one["name"], one["measured"], f"at most {one['most']}", "met" if one["met"] else "**missed**", one["beside"])
+        for one in part["targets"]
+    )
+    return _table(("target", "measured", "asked for", "", ""), rows)
+
+
+def _decode(part: Part) -> str:
+    found = part["figures"]
+    counts = list(found["darkroom_to"]["naive"])
+    rows = [
+        (f"Darkroom to {name}", *(ratio(found["darkroom_to"][other][count]) for count in counts))
+        for other, name in (
+            ("naive", "naive"),
+            ("floor", "floor"),
+            ("floor, kept", "a floor that keeps its connection to the model"),
+        )
+    ]
+    return (
+        _table(("processor time an image", *(count.replace("n", "n = ") for count in counts)), rows)
+        + f"\n\n{_targets(part)}\n\nNaive, which reads no provenance, takes {megabytes(found['extra_bytes']['naive'])} "
+        f"beyond what it has when warm. Reading an image's provenance takes "
+        f"{milliseconds(found['provenance_seconds'])} of a worker thread."
+    )
+
+
+def _imports(part: Part) -> str:
+    shown: dict[str, Callable[[float], str]] = {"seconds": milliseconds, "bytes": megabytes}
+    rows = (
+        (name, show(part["figures"][name]["app"]), show(part["figures"][name]["sdks"])) for name, show in shown.items()
+    )
+    return f"{_table(('', 'the app', 'the SDKs, eagerly'), rows)}\n\n{_targets(part)}"
+
+
+def _passing(part: Part) -> str:
+    found = part["figures"]
+    rows = [
+        _row("*the model itself*", found["direct_seconds"], "", f"{found['requests_per_second']['direct']:,.0f}"),
+        *(
+            _row(
+                name,
+                added,
+                "+",
+                f"{found['requests_per_second'][name]:,.0f}",
+                megabytes(found["idle_bytes"][name]),
+                megabytes(found["peak_bytes"][name]),
+            )
+            for name, added in found["added_seconds"].items()
+        ),
+        _row("the whole local stack", found["whole_stack_added_seconds"], "+"),
+    ]
+    new = found["to_pass_through_new_connections"]
+    head = ("", "0.14 MB", "4 images of 3 MB", "requests/s, 16 clients", "memory, idle", "at most")
+    return (
+        f"{_table(head, rows)}\n\n{_targets(part)}\n\nTo a pass-through that opens a connection for each call, as "
+        f"Darkroom does: {ratio(new['small'])} and {ratio(new['n4'])}."
+    )
+
+
+def _row(
+    name: str, seconds: Mapping[str, float], sign: str, rate: str = "", idle: str = "", peak: str = ""
+) -> tuple[str, ...]:
+    return name, *(f"{sign}{milliseconds(seconds[answer])}" for answer in ("small", "n4")), rate, idle, peak
+
+
+def _partials(part: Part) -> str:
+    rows = (
+        (name, milliseconds(share["median"]), milliseconds(share["p95"]))
+        for name, share in part["figures"]["seconds"].items()
+    )
+    return f"{_table(('', 'median', '95 % within'), rows)}\n\n{_targets(part)}"
+
+
+def _memory(part: Part) -> str:
+    found, kept = part["figures"], part["figures"]["bytes_kept_of_each"]
+    rows = ((name, megabytes(one["idle"]), megabytes(one["above"])) for name, one in found["at_once"].items())
+    return (
+        f"{_table(('16 requests of n = 10', 'idle', 'above idle'), rows)}\n\n{_targets(part)}\n\n"
+        f"Of each of the least requests Darkroom keeps {kept['requests']:.0f} bytes, a function of nothing "
+        f"{found['bytes_kept_by_the_runtime_of_each']:,.0f}; of each image {kept['images']:,.0f}."
+    )
+
+
+def _pacing(part: Part) -> str:
+    found = part["figures"]
+    who = {**{f"Darkroom, {who}": one for who, one in found["drained"].items()}, "the usual way": found["usual_way"]}
+    rows = [(name, ratio(one["to_ideal"]), str(one["refused"]), str(one["served"])) for name, one in who.items()]
+    return f"{_table(('', 'time to the ideal', 'calls refused', 'jobs served'), rows)}\n\n{_targets(part)}"
+
+
+_TABLES: Final[Mapping[str, Callable[[Part], str]]] = {
+    "decode": _decode,
+    "imports": _imports,
+    "passing": _passing,
+    "partials": _partials,
+    "memory": _memory,
+    "pacing": _pacing,
+}
+
+PARTS: Final = tuple(_TABLES)
