@@ -11,6 +11,7 @@ import pytest
 
 from local.state import StackInfo
 from tests.support.model_control import ModelControl
+from tests.support.pictures import base64_text, png
 
 type Client = openai.OpenAI | openai.AsyncOpenAI
 
@@ -76,3 +77,10 @@ async def v1_client(stack: StackInfo) -> AsyncIterator[openai.AsyncOpenAI]:
 def model(stack: StackInfo) -> ModelControl:
     """The model server, as if just started."""
     return ModelControl(stack.model)
+
+
+@pytest.fixture
+def small_images(model: ModelControl) -> None:
+    """Let the model answer with small images, partial ones too, where nothing hangs on what they show: to draw and to
+    sign large ones takes most of such a test's time. Faults that a test sets later take their place."""
+    model.fail({"image_bytes_b64": base64_text(png()), "times": 1000})

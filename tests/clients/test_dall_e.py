@@ -16,6 +16,7 @@ from tests.support.model_control import ModelControl
 from tests.support.peers import fetch
 
 PROMPT = "A harbour at dusk"
+pytestmark = pytest.mark.usefixtures("small_images")
 VIVID = f"{PROMPT}\nMake the image vivid: dramatic and hyper-real."
 NATURAL = f"{PROMPT}\nMake the image natural: true to life rather than hyper-real."
 STYLE = "a sentence of the prompt"

@@ -8,10 +8,12 @@ parts say `text/plain; charset=utf-8` and file parts no type. Its `ClientRetryPo
 from __future__ import annotations
 
 import httpx
+import pytest
 
 from tests.support.model_control import ModelControl
 from tests.support.photographs import mask, photograph
 
+pytestmark = pytest.mark.usefixtures("small_images")
 BOUNDARY = "=0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz012345"
 HEADERS = {
     "authorization": "Bearer unused",

@@ -18,6 +18,7 @@ from tests.support.model_control import ModelControl
 from tests.support.photographs import SIDE, mask, photograph
 
 PROMPT = "Put a red boat on the lake"
+small = pytest.mark.usefixtures("small_images")
 
 
 def sha256(content: bytes) -> str:
@@ -71,6 +72,7 @@ async def test_an_exact_edit_comes_back_with_the_sources_pixels_outside_its_mask
     assert sha256(picture) != called["images"][0]["sha256"]
 
 
+@small
 async def test_every_client_edits_with_a_mask(client: Client, model: ModelControl) -> None:
     answer = await settled(
         client.images.edit(
@@ -91,6 +93,7 @@ async def test_every_client_edits_with_a_mask(client: Client, model: ModelContro
     ]
 
 
+@small
 async def test_every_client_edits_sixteen_images_in_their_order(client: Client, model: ModelControl) -> None:
     sources = [photograph("JPEG" if number % 2 else "PNG", shade=number) for number in range(16)]
 
@@ -105,6 +108,7 @@ async def test_every_client_edits_sixteen_images_in_their_order(client: Client, 
     assert model.calls()[0]["parameters"]["input_fidelity"] == "high"
 
 
+@small
 async def test_sixteen_images_and_a_mask_and_several_results(
     v1_client: openai.AsyncOpenAI, model: ModelControl
 ) -> None:
@@ -120,6 +124,7 @@ async def test_sixteen_images_and_a_mask_and_several_results(
     assert len(files_of_the_call(model)) == 17
 
 
+@small
 @pytest.mark.parametrize("way", ["bytes", "path", "open file", "buffer", "name, bytes, type"])
 async def test_an_image_may_be_given_in_every_way_the_client_knows(
     v1_client: openai.AsyncOpenAI, model: ModelControl, tmp_path: Path, way: str

@@ -22,6 +22,7 @@ from tests.support.photographs import mask, photograph
 from tests.support.receiver import Receiver, answer, receiving
 
 EDITS = ("/openai/v1/images/edits", f"/openai/deployments/{DEPLOYMENT}/images/edits?api-version={API_VERSION}")
+pytestmark = pytest.mark.usefixtures("small_images")
 FIELDS = {"model": DEPLOYMENT, "prompt": "a boat", "quality": "low"}
 
 

@@ -26,6 +26,7 @@ from tests.support.photographs import SIDE, mask, photograph
 from tests.support.storage import Storage
 
 SURFACES = ("deployment", "v1")
+small = pytest.mark.usefixtures("small_images")
 GENERATION = {"prompt": "A lighthouse at dawn", "quality": "low"}
 _CHANGING = (
     (re.compile(rb'("created(?:_at)?"):\d+'), rb"\1:0"),
@@ -96,6 +97,7 @@ def edit(mask_side: int = SIDE, **fields: str) -> dict[str, Any]:
     return {"data": {**GENERATION, **fields}, "files": files}
 
 
+@small
 @pytest.mark.parametrize(
     "fields",
     [
@@ -114,6 +116,14 @@ def test_generations_are_answered_the_same(both: Both, fields: dict[str, Any]) -
     assert_same((service, app))
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+def test_whole_images_are_answered_the_same(both: Both, streamed: bool) -> None:
+    fields = {**GENERATION, "size": "1536x1024", "stream": streamed, "partial_images": int(streamed)}
+
+    assert_same(both.ask("generations", json=fields))
+
+
+@small
 @pytest.mark.parametrize("fields", [{}, {"stream": "true", "partial_images": "2"}], ids=["plain", "stream"])
 def test_edits_are_answered_the_same(both: Both, fields: dict[str, Any]) -> None:
     service, app = both.ask("edits", **edit(**fields))
@@ -123,6 +133,7 @@ def test_edits_are_answered_the_same(both: Both, fields: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("streamed", [False, True], ids=["plain", "stream"])
+@small
 def test_refusals_are_the_services_own_words(both: Both, streamed: bool) -> None:
     for wrong in (
         {"size": "512x512"},
@@ -167,6 +178,7 @@ def test_a_busy_service_is_told_with_the_time_to_wait(both: Both, model: ModelCo
     assert 100 < int(app.headers["retry-after"]) < 400
 
 
+@small
 def test_an_answer_can_be_named_when_help_is_asked_for(both: Both) -> None:
     for answer in (*both.ask("generations", json=GENERATION), *both.ask("generations", json={"prompt": ""})):
         assert answer.headers["x-request-id"]

@@ -25,6 +25,7 @@ from tests.support.pictures import base64_text, png
 from tests.support.waiting import eventually
 
 PROMPT = "A lighthouse at dawn"
+small = pytest.mark.usefixtures("small_images")
 
 
 def job_of(stack: StackInfo, job: str) -> dict[str, Any]:
@@ -34,8 +35,9 @@ def job_of(stack: StackInfo, job: str) -> dict[str, Any]:
     return found
 
 
+@small
 async def test_every_client_streams_a_generation(client: Client, model: ModelControl) -> None:
-    *partials, completed = await stream(client, prompt=PROMPT, partial_images=2, size="1536x1024")
+    *partials, completed = await stream(client, prompt=PROMPT, partial_images=2)
 
     for event in (*partials, completed):
         assert_exact(event)
@@ -45,16 +47,24 @@ async def test_every_client_streams_a_generation(client: Client, model: ModelCon
     ]
     assert completed.type == "image_generation.completed"
     (made,) = model.calls()
-    assert made["parameters"]["stream"] is True
-    assert made["parameters"]["partial_images"] == 2
+    assert (made["parameters"]["stream"], made["parameters"]["partial_images"]) == (True, 2)
     assert [sha256(completed)] == [one["sha256"] for one in made["images"]]
     assert completed.usage.to_dict() == made["usage"]
-    for event in (*partials, completed):
-        assert (event.size, event.quality, event.output_format) == ("1536x1024", "low", "png")
+
+
+async def test_the_images_of_a_stream_are_as_they_were_asked_for(either_client: Client, model: ModelControl) -> None:
+    partial, completed = await stream(
+        either_client, prompt=PROMPT, partial_images=1, size="1536x1024", output_format="jpeg"
+    )
+
+    for event in (partial, completed):
+        assert (event.size, event.quality, event.output_format) == ("1536x1024", "low", "jpeg")
         with Image.open(io.BytesIO(image(event))) as decoded:
-            assert decoded.size == (1536, 1024)
+            assert (decoded.format, decoded.size) == ("JPEG", (1536, 1024))
+    assert [sha256(completed)] == [one["sha256"] for one in model.calls()[0]["images"]]
 
 
+@small
 async def test_every_client_streams_an_edit_with_a_mask(client: Client, model: ModelControl) -> None:
     partial, completed = await stream(
         client,
@@ -73,6 +83,7 @@ async def test_every_client_streams_an_edit_with_a_mask(client: Client, model: M
     assert [sha256(completed)] == [one["sha256"] for one in made["images"]]
 
 
+@small
 async def test_without_partial_images_a_stream_is_its_end_alone(either_client: Client, model: ModelControl) -> None:
     (completed,) = await stream(either_client, prompt=PROMPT)
 
@@ -80,6 +91,7 @@ async def test_without_partial_images_a_stream_is_its_end_alone(either_client: C
     assert completed.type == "image_generation.completed"
 
 
+@small
 async def test_several_images_stream_one_after_the_other(either_client: Client, model: ModelControl) -> None:
     events = await stream(either_client, prompt=PROMPT, n=2, partial_images=1, output_format="jpeg")
 
@@ -90,6 +102,7 @@ async def test_several_images_stream_one_after_the_other(either_client: Client, 
     assert [sha256(event) for event in events[1::2]] == [one["sha256"] for one in made["images"]]
 
 
+@small
 async def test_a_streamed_image_is_kept_announced_and_accounted_like_any_other(
     v1_client: openai.AsyncOpenAI, stack: StackInfo, model: ModelControl
 ) -> None:
@@ -168,12 +181,12 @@ async def test_an_error_of_the_service_within_a_stream_keeps_its_words(
 
 
 async def test_an_event_is_with_the_client_while_the_model_still_works(
-    either_client: Client, model: ModelControl
+    v1_client: openai.AsyncOpenAI, model: ModelControl
 ) -> None:
     model.behave(
         faults=[{"image_bytes_b64": base64_text(png(800, 600)), "hang_after_bytes": 3500, "hang_seconds": 2.0}]
     )
-    events = arriving(either_client, prompt=PROMPT, partial_images=1)
+    events = arriving(v1_client, prompt=PROMPT, partial_images=1)
 
     first = await anext(events)
     outcome = model.calls()[0]["outcome"]
@@ -183,6 +196,7 @@ async def test_an_event_is_with_the_client_while_the_model_still_works(
     assert [event.type for event in rest] == ["image_generation.completed"]
 
 
+@small
 async def test_what_is_refused_before_a_stream_begins_is_an_error_with_its_status(
     either_client: Client, model: ModelControl
 ) -> None:
@@ -196,6 +210,7 @@ async def test_what_is_refused_before_a_stream_begins_is_an_error_with_its_statu
     assert len(model.calls()) == 1
 
 
+@small
 def test_javascript_streams_a_generation_and_an_edit_by_its_own_types(
     stack: StackInfo, model: ModelControl, tmp_path: Path
 ) -> None:

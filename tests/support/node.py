@@ -29,7 +29,7 @@ def run_node(script: Path, *options: str, ca: str, said: Any = None) -> str:
 
 def check_types(folder: Path, *files: str) -> str:
     """What TypeScript's compiler has to say of `files` in `folder`, by the types of the packages; empty if nothing."""
-    options = ["--noEmit", "--strict", "--skipLibCheck", "--allowJs", "--checkJs", "--target", "es2022"]
+    options = ["--noEmit", "--strict", "--skipLibCheck", "--target", "es2022"]
     modules = ["--module", "nodenext", "--moduleResolution", "nodenext"]
     command = [str(PACKAGES / "typescript" / "bin" / "tsc"), *options, *modules, *files]
     done = _node(command, env={}, text="", folder=folder)
