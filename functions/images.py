@@ -10,10 +10,11 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import Request, Response
 
 from functions import streaming, web
 from functions.forms import Form, read_form
+from functions.patience import PatientResponse
 from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
 from shared.jobs.files import AcceptedRequest
@@ -67,6 +68,8 @@ async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
         response = await _respond(begun, request, relay, work, deadline)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller's SDK must not try again by itself
         response = _unfinished(begun.job, web.as_error("image answer", error))
+    if not isinstance(response, streaming.RelayedResponse):
+        relay.window.drop()  # nobody will read from it, and the run is not to wait for that
     if begun.joined:
         response.headers.update(web.REPLAYED)
     return response
@@ -161,7 +164,7 @@ def _unfinished(job: Job, error: DarkroomError) -> Response:
 async def _render(job: Job) -> Response:
     body, headers = await read.answer(job)
     headers["content-length"] = str(body.length)
-    return StreamingResponse(body.chunks(await read.blobs_client()), media_type="application/json", headers=headers)
+    return PatientResponse(body.chunks(await read.blobs_client()), media_type="application/json", headers=headers)
 
 
 def _failure(job: Job) -> Response:

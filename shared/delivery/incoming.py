@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import secrets
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ MAX_BUFFERED_BYTES: Final = 8 * 2**20
 BLOCK_BYTES: Final = 4 * 2**20
 MAX_IMAGE_BYTES: Final = 64 * 2**20
 _MAGIC_BYTES: Final = 12
+ALL_IMAGES_BYTES: Final = 24 * 2**20
+"""What all images of this process may hold in memory before another one waits to begin."""
+_ROOM_PATIENCE: Final = 2.0
+_LOOK_EVERY: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,17 @@ class IncomingImage:
     Raises DarkroomError `response_not_an_image` or `storage_unavailable`.
     """
 
+    held = 0
+    """Bytes of all images of this process that are in memory."""
+
+    @staticmethod
+    async def room() -> None:
+        """Wait until another image may begin: many answers at once are then received one image after the other. Not for
+        long, since an image may be held up by a caller who reads slowly, and others are not to wait for that."""
+        until = time.monotonic() + _ROOM_PATIENCE
+        while IncomingImage.held > ALL_IMAGES_BYTES and time.monotonic() < until:  # noqa: ASYNC110 - images of any loop let go
+            await asyncio.sleep(_LOOK_EVERY)
+
     def __init__(self, blobs: BlobClient, index: int, stem: str, metadata: Mapping[str, str]) -> None:
         self._blobs = blobs
         self._index = index
@@ -65,9 +81,11 @@ class IncomingImage:
         self._blocks: list[str] = []
         self._nonce = secrets.token_hex(4)
         self._file: BinaryIO | None = None
+        self._held = 0
 
     async def add(self, data: bytes) -> None:
         self._buffer.add(data)
+        self._hold(len(data))
         self._sha256.update(data)
         self._size += len(data)
         if not self._content_type and self._size >= _MAGIC_BYTES:
@@ -108,9 +126,14 @@ class IncomingImage:
         )
 
     def close(self) -> None:
-        """Lets go of the file. Blocks that were staged and not committed storage drops by itself, after a week."""
+        """Lets go of what is held. Blocks that were staged and not committed storage drops by itself, after a week."""
+        self._hold(-self._held)
         if self._file:
             self._file.close()
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        IncomingImage.held += size
 
     def _recognise(self) -> None:
         self._content_type = pixels.content_type_of(self._buffer.head(_MAGIC_BYTES)) or ""
@@ -126,6 +149,7 @@ class IncomingImage:
         block = block_id(self._nonce, len(self._blocks))
         await self._blobs.put_block(self._blob, block, pieces)
         self._blocks.append(block)
+        self._hold(-self._held)
 
     def _not_an_image(self) -> DarkroomError:
         return DarkroomError(

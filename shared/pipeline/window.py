@@ -15,11 +15,14 @@ from typing import Final
 
 WINDOW_BYTES: Final = 8 * 2**20
 """What one caller may leave unread."""
-ALL_WINDOWS_BYTES: Final = 64 * 2**20
+ALL_WINDOWS_BYTES: Final = 24 * 2**20
 """What all callers of this process may leave unread together; over it, each is down to its `LEAST_BYTES`."""
 LEAST_BYTES: Final = 256 * 2**10
 PATIENCE: Final = 30.0
 """Seconds that a full window is waited for, and that a caller may take nothing."""
+ALL_PATIENCE: Final = 120.0
+"""Seconds that an answer is slowed by its reader in all, so that one who takes a little now and then does not make the
+call to the model end in a timeout."""
 LAST_PATIENCE: Final = 600.0
 """Seconds for what is left when all has arrived."""
 _LOOK_EVERY: Final = 0.25
@@ -47,15 +50,18 @@ class Window:
         self._closed_at: float | None = None
         self._broken = False
         self._taken_at: float | None = None
+        self._patience = ALL_PATIENCE
 
     @property
     def is_closed(self) -> bool:
         return self._closed_at is not None
 
     async def put(self, pieces: Sequence[bytes]) -> None:
-        """Add `pieces`, once they fit; or drop the reader when they have not for `PATIENCE` seconds."""
+        """Add `pieces`, once they fit; or drop the reader when they have not for `PATIENCE` seconds, or when its writer
+        has waited for `ALL_PATIENCE` seconds since the answer began."""
         size = sum(map(len, pieces))
-        until = time.monotonic() + PATIENCE
+        began = time.monotonic()
+        until = began + min(PATIENCE, self._patience)
         while not self.gone.is_set() and not self._fits(size):
             self.full.set()
             if time.monotonic() > until:
@@ -64,6 +70,7 @@ class Window:
             self._space.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._space.wait(), _LOOK_EVERY)  # room may come from another window too
+        self._patience -= time.monotonic() - began
         if self.gone.is_set():
             return
         self._pieces.extend(piece for piece in pieces if piece)

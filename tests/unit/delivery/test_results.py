@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from shared.delivery import blobs as blobs_module
-from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
+from shared.delivery import incoming
+from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES, IncomingImage
 from shared.delivery.provenance import Provenance, inspect
 from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
 from shared.errors import DarkroomError
@@ -117,6 +118,33 @@ async def test_a_third_image_is_not_taken_in_before_the_first_is_stored():
         fake.gate.set()
         await second
         assert len(await writer.finish()) == 2
+
+
+async def test_answers_that_hold_much_let_the_next_image_wait_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(incoming, "ALL_IMAGES_BYTES", 100)
+    async with fake_blobs() as (_, blobs):
+        one, other = ResultWriter(blobs, target()), ResultWriter(blobs, target())
+        image = picture()
+        await one.piece(0, image)
+        waiting = asyncio.create_task(other.piece(0, image))
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+        assert IncomingImage.held == len(image)
+
+        await one.end(0)
+        await one.finish()
+        await waiting
+        assert await other.abort() == []
+        assert IncomingImage.held == 0
+
+        monkeypatch.setattr(incoming, "_ROOM_PATIENCE", 0.0)
+        await one.piece(1, image)
+        await other.piece(1, image)  # what is held may be held up itself
+        await one.abort()
+        await other.abort()
+        assert IncomingImage.held == 0
 
 
 @pytest.mark.parametrize(
