@@ -130,16 +130,20 @@ def _image() -> Schema:
 
 
 def _derived_image() -> Schema:
+    members = {"url": _URI, **_derived_members()}
+    return given(members, description="An image that was made of the model's: of a size it does not have, or exact.")
+
+
+def _derived_members() -> dict[str, Schema]:
     image = _image()["properties"]
-    same = ("url", "content_type", "width", "height", "bytes", "sha256", "provenance")
-    members = {
+    same = ("content_type", "width", "height", "bytes", "sha256", "provenance")
+    return {
         "blob": string("`results/<yyyy>/<mm>/<dd>/<job>/<index>.<how>-<width>x<height>-….<ext>`"),
         **{name: image[name] for name in same},
         "how": one_of(
             ("contain", "cover", "preserve"), "Padded or cropped to its size, or put into the mask over the source."
         ),
     }
-    return given(members, description="An image that was made of the model's: of a size it does not have, or exact.")
 
 
 def _summary_of_provenance() -> Schema:
@@ -211,6 +215,7 @@ def _provenance() -> Schema:
         "of": string("In the sidecar of a derived image: the blob of the model's image."),
         "how": string("In the sidecar of a derived image: how it was made."),
         **{name: one for name, one in _image()["properties"].items() if name != "url"},
+        "derived": listed(given(_derived_members())),
         "request": ref("StoredRequest"),
         "adapted": listed(ref("Adapted")),
         "model": string(),

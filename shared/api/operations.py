@@ -17,9 +17,11 @@ IMAGES, JOBS, BATCHES, UPLOADS, MONEY, SUBSCRIPTIONS, APP = (
     *("Images", "Jobs", "Batches", "Uploads", "Money", "Subscriptions", "App"),
 )
 
-_COSTS = (400, 413, 415, 422)
+_BODY = (400, 408, 413, 415, 429)
+"""How a body is refused."""
+_COSTS = (*_BODY, 422)
 """How a request that may cost money is refused."""
-_UNFINISHED = (403, 404, 409, 410, 429, 502, 504)
+_UNFINISHED = (403, 404, 409, 410, 502, 504)
 """What may become of a synchronous one after that; 403 is the model service's."""
 _ID: Schema = {"type": "string", "pattern": JOB_ID}
 _JOB = path("id", "The job.", _ID)
@@ -265,7 +267,7 @@ _OF_UPLOADS = (
         "minutes.",
         body={JSON: ref("UploadRequest")},
         answers={201: json_answer("The links.", "UploadLinks")},
-        errors=(400, 413, 415),
+        errors=_BODY,
     ),
 )
 
@@ -284,7 +286,7 @@ _OF_MONEY = (
                 {JSON: {"anyOf": [ref("Estimate"), ref("Estimates")]}},
             )
         },
-        errors=(400, 404, 413, 415),
+        errors=(*_BODY, 404),
     ),
     Operation(
         function="get_usage",
@@ -320,7 +322,7 @@ _OF_SUBSCRIPTIONS = (
                 "The subscription; `Location` takes the DELETE.", "NewSubscription", ("Location", "Cache-Control")
             )
         },
-        errors=(400, 409, 413, 415),
+        errors=(*_BODY, 409),
     ),
     Operation(
         function="list_subscriptions",

@@ -37,7 +37,7 @@ from shared.jobs.job import Job
 from shared.jobs.lease import Lease
 from shared.pipeline import results
 from shared.pipeline.rooms import Rooms
-from shared.platform import clients, telemetry
+from shared.platform import clients, telemetry, tracing
 from shared.settings import settings
 
 log = logging.getLogger("darkroom")
@@ -129,6 +129,7 @@ class _Sources:
     stored: StoredSource | None = None
 
 
+@tracing.traced("derive")
 async def _derive(
     room: Rooms,
     job: Job,

@@ -5,6 +5,7 @@ run (`run_logs` in tests/conftest.py)."""
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,8 +32,10 @@ async def test_even_the_most_talkative_logs_hold_no_prompt_and_no_credential(mak
     async with httpx.AsyncClient(base_url=info.app, headers=headers, timeout=60, trust_env=False) as app:
         seen = await everything(app, info)
 
-    runs = read_log(info).count(" ended: ")
-    await eventually(lambda: len(telemetry.spans(info, name="run")) == runs > 0, within=30, what="every run's span")
+    def told() -> bool:
+        return len(telemetry.spans(info, name="run")) == read_log(info).count(" ended: ") > 0
+
+    await eventually(told, within=30, what="every run's span")
     sent = telemetry.everything(info)
     assert "moderation_blocked" in sent
     assert "image_generations_v1" in sent
@@ -65,13 +68,19 @@ async def everything(app: httpx.AsyncClient, info: StackInfo) -> list[str]:
     await app.post("/openai/v1/images/edits", data=edit, files={"image": photograph(), "mask": mask()})
     await app.post("/openai/v1/images/edits", data=edit, files={"image": photograph(), "mask": mask(side=32)})
     await run(app, prompt=prompt, images=[{"data": base64.b64encode(photograph()).decode()}])
+    await generate(app, prompt=prompt, stream=True, partial_images=1)
+    followed = (await submit(app, prompt=prompt, stream=True, partial_images=1)).json()["id"]
+    await app.get(f"/api/jobs/{followed}/events")
+    await app.get(f"/api/jobs/{followed}/events", headers={"last-event-id": SECRET})
     location = (await submit(app, prompt=prompt)).headers["location"]
     await polled_to_its_end(location)
     fetch(info, "GET", location.replace("token=", "token=x"))
     fetch(info, "GET", f"{info.app}/api/jobs/{document['id']}?code=wrong-{SECRET}")
     for fault in ({"name": "moderation_blocked"}, {"name": "bad_gateway"}, {"broken_json": True}, {"status": 418}):
-        model.fail(fault)
-        await generate(app, prompt=prompt)
+        for streamed in ({}, {"stream": True, "partial_images": 1}):
+            model.fail(fault)
+            with contextlib.suppress(httpx.RemoteProtocolError):  # what began to pass on and broke is broken off
+                await generate(app, prompt=prompt, **streamed)
         model.fail(fault)
         await run(app, prompt=prompt)
     await generate(app, prompt=prompt, size=SECRET)
@@ -80,5 +89,5 @@ async def everything(app: httpx.AsyncClient, info: StackInfo) -> list[str]:
         "/openai/v1/images/generations", content=f'{{"prompt": "{SECRET}', headers={"content-type": "text/x"}
     )
     disturb_topic(info, count=2, status=500)
-    await generate(app, prompt=prompt)
+    await generated(app, prompt=prompt)
     return [link.partition("sig=")[2], location.partition("token=")[2]]

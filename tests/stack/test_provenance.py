@@ -78,7 +78,8 @@ async def test_an_edit_of_a_signed_image_names_it_as_an_ingredient(
     )
 
     assert answer.status_code == 200, answer.text
-    sidecar = (await app_client.get(f"/api/images/{answer.headers['x-darkroom-job']}/0/provenance")).json()
+    edited = await job(app_client, answer.headers["x-darkroom-job"])
+    sidecar = (await app_client.get(f"/api/images/{edited['id']}/0/provenance")).json()
     store = sidecar["provenance"]["manifest"]
     ingredients = store["manifests"][store["active_manifest"]]["ingredients"]
     assert [ingredient["relationship"] for ingredient in ingredients] == ["inputTo"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
@@ -14,6 +15,7 @@ from local.state import StackInfo
 from tests.support import telemetry
 from tests.support.model_control import ModelControl
 from tests.support.peers import events
+from tests.support.photographs import mask, photograph
 from tests.support.requests import generate, polled_to_its_end, run
 from tests.support.waiting import eventually
 
@@ -55,6 +57,7 @@ async def test_what_is_seen_of_requests(make_stack: Callable[..., Stack]) -> Non
         await jobs_of_a_batch_have_traces_of_their_own_linked_to_its_request(app, info)
         await metrics_say_what_happened(app, info)
         await log_lines_name_their_job_and_trace(app, info)
+        await what_is_derived_is_told_beneath_what_is_stored(app, info)
 
 
 async def a_request_through_the_queue_is_one_connected_trace(app: httpx.AsyncClient, info: StackInfo) -> None:
@@ -177,3 +180,13 @@ async def log_lines_name_their_job_and_trace(app: httpx.AsyncClient, info: Stack
     [line] = await eventually(said, within=30, what="the line of the job's end")
     assert line["trace_id"] == trace
     assert line["severity_text"] == "INFO"
+
+
+async def what_is_derived_is_told_beneath_what_is_stored(app: httpx.AsyncClient, info: StackInfo) -> None:
+    image, kept = ({"data": base64.b64encode(content).decode()} for content in (photograph(), mask()))
+    job = await run(app, images=[image], mask=kept, preserve="exact")
+    assert job["status"] == "succeeded", job["error"]
+
+    found = await trace_of(info, job["id"], {"store", "derive"})
+    names = {span["span_id"]: span["name"] for span in found}
+    assert [names[span["parent_id"]] for span in found if span["name"] == "derive"] == ["store"]
