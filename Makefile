@@ -39,7 +39,7 @@ format: install ## put the code into the project's style
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-bench: install ## measure speed, memory and pacing against the usual ways, in 25 minutes (ARGS="passing --quick")
+bench: install ## measure speed, memory and pacing against the usual ways, in 20 minutes (ARGS="passing --quick")
 	@$(PYTHON) -m bench $(ARGS)
 
 connector: install ## write the connector and docs/openapi.html anew, after a change of the API

@@ -1,7 +1,7 @@
 """A request's body on its way in: how long it may take, and how much of all bodies is held in memory at once.
 
-`web`, `forms` and `json_lines` come in here. The platform cuts a sender that falls under 240 bytes a second, after 5 s of grace
-(https://github.com/Azure/azure-functions-host/issues/11893); what is here holds wherever the app runs.
+`web`, `forms` and `json_lines` come in here. The platform cuts a sender that falls under 240 bytes a second, after 5 s
+of grace (https://github.com/Azure/azure-functions-host/issues/11893); what is here holds wherever the app runs.
 """
 
 import asyncio

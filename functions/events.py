@@ -5,9 +5,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import Request, Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import Request, Response
 
 from functions import web
+from functions.patience import PatientResponse
 from shared.pipeline import following, read
 from shared.pipeline.following import Told
 
@@ -31,7 +32,7 @@ async def get_job_events(req: Request) -> Response:
     events = await following.follow(job, req.headers.get(following.LAST_EVENT_ID, ""))
     if events is None:
         return Response(status_code=204)
-    return StreamingResponse(_stream(events), media_type="text/event-stream", headers=_HEADERS)
+    return PatientResponse(_stream(events), media_type="text/event-stream", headers=_HEADERS)
 
 
 async def _stream(events: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:

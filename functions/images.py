@@ -6,6 +6,7 @@ A request that repeats another one waits for that one's job and is answered the 
 """
 
 import asyncio
+import contextlib
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -64,12 +65,14 @@ async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
     work = asyncio.create_task(_work(begun, accepted, deadline, relay, req, passes=passes))
     _running.add(work)
     work.add_done_callback(_ended)
+    response: Response | None = None
     try:
         response = await _respond(begun, request, relay, work, deadline)
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller's SDK must not try again by itself
         response = _unfinished(begun.job, web.as_error("image answer", error))
-    if not isinstance(response, streaming.RelayedResponse):
-        relay.window.drop()  # nobody will read from it, and the run is not to wait for that
+    finally:
+        if not isinstance(response, streaming.RelayedResponse):
+            relay.window.drop()  # nobody will read from it, and the run is not to wait for that
     if begun.joined:
         response.headers.update(web.REPLAYED)
     return response
@@ -137,7 +140,8 @@ async def _respond(
             return _failure(job)
         if not relay.passes and not request.stream:
             return await _render(job)
-        headers = await read.headers(job)
+        with contextlib.suppress(DarkroomError):  # what has come is not withheld over what is said beside it
+            headers = await read.headers(job)
     if request.stream:
         return streaming.events(relay, begun.job.id, work, headers)
     if relay.passes:

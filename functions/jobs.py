@@ -5,10 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import azure.functions as func
-from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import JSONResponse, Request, Response
 
 from functions import preferences, ranges, web
 from functions.forms import Form, read_form
+from functions.patience import PatientResponse
 from shared.delivery.results import sidecar
 from shared.errors import DarkroomError
 from shared.jobs.files import AcceptedRequest
@@ -126,7 +127,7 @@ async def get_image(req: Request) -> Response:
     if part:
         headers["content-range"] = f"bytes {first}-{last}/{size}"
     blob = await read.blob(image["blob"], byte_range=f"bytes={first}-{last}" if part else None)
-    return StreamingResponse(
+    return PatientResponse(
         web.closing(blob), status_code=blob.status, media_type=image["content_type"], headers=headers
     )
 
@@ -136,7 +137,7 @@ async def get_image(req: Request) -> Response:
 async def get_provenance(req: Request) -> Response:
     image = await _image(req)
     blob = await read.blob(sidecar(image["blob"]))
-    return StreamingResponse(web.closing(blob), media_type="application/json")
+    return PatientResponse(web.closing(blob), media_type="application/json")
 
 
 async def _image(req: Request) -> dict[str, Any]:

@@ -76,7 +76,8 @@ async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
         try:
             piece = await relay.window.take(KEEP_ALIVE_SECONDS)
         except TimeoutError:
-            yield b": keep-alive\n\n"
+            if not relay.within_event:
+                yield b": keep-alive\n\n"
             continue
         if not piece:
             break
@@ -84,6 +85,11 @@ async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
     if relay.passes or relay.told_error:
         return
     # Nothing came through: the request repeats another's, or the service has answered with a document.
+    async for piece in relay.window.passing(_stored(run)):
+        yield piece
+
+
+async def _stored(run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
     try:
         job = await run
         if job.status is not Status.SUCCEEDED:

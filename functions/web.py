@@ -11,9 +11,9 @@ from starlette.background import BackgroundTask
 from starlette.requests import ClientDisconnect
 
 from functions.arriving import Held, in_time
-from shared.delivery.blobs import BlobResponse
 from shared.errors import DarkroomError
 from shared.platform import incoming, principals, strict_json, telemetry
+from shared.platform.blobs import BlobResponse
 from shared.platform.principals import Caller
 from shared.settings import settings
 

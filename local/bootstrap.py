@@ -64,9 +64,9 @@ def install_packages() -> None:
     _say("Installing Python packages (requirements-dev.txt) ...")
     python = str(venv_python())
     uv = shutil.which("uv")
-    with_uv = uv is not None and _succeeds(
-        [uv, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", str(REQUIREMENTS)]
-    )
+    # Compiled now, once: processes that may not write bytecode (PYTHONDONTWRITEBYTECODE) would do it at every start.
+    options = ["--quiet", "--compile-bytecode", "--python", python, "--require-hashes", "-r", str(REQUIREMENTS)]
+    with_uv = uv is not None and _succeeds([uv, "pip", "install", *options])
     if not with_uv:
         pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--require-hashes", "-r", str(REQUIREMENTS)], "The packages could not be installed.")

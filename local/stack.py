@@ -11,6 +11,7 @@ People come in by `python -m local.stack up` (see `local/commands.py`), tests an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import secrets
@@ -31,8 +32,8 @@ from local.azurite import READY as AZURITE_READY
 from local.azurite import azurite_command, service_uri
 from local.certificates import Certificates, ensure_certificates
 from local.infrastructure import create_storage
+from local.ports import HeldPorts
 from local.processes import Child, ChildFailedError, Supervisor
-from local.serving import listen
 from local.state import STATE_FILE, StackInfo, function_key, lock
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -77,6 +78,7 @@ class Stack:
         self._say = say or (lambda _: None)
         self._echo = echo
         self._resources = ExitStack()
+        self._ports = HeldPorts()
         self._launchers: dict[str, Callable[[Mapping[str, int]], Child]] = {}
         self._children: dict[str, Child] = {}
         self.supervisor: Supervisor | None = None
@@ -98,7 +100,7 @@ class Stack:
         """Start everything; return once the host answers. `on_supervisor` is called before the first child starts."""
         options, directory = self.options, self.options.directory
         self._resources.enter_context(lock(directory))
-        port = _free_port(options.port)
+        port = _hold_port(self._resources.enter_context(self._ports), options.port)
         certificates = ensure_certificates(options.certificates or directory / "certificates", options.environ)
         self.supervisor = self._resources.enter_context(Supervisor(directory / "logs", self._echo))
         self._resources.callback((directory / STATE_FILE).unlink, missing_ok=True)
@@ -138,12 +140,15 @@ class Stack:
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """End one child (`host`, `azurite`, `topic`, `vault`, `model` or `identity`), as a fault would."""
         assert self.supervisor is not None
-        self.supervisor.kill(self._children[name], how)
+        child = self._children[name]
+        self.supervisor.kill(child, how)
+        with contextlib.suppress(OSError):  # taken in this very moment, as `restart` will say
+            for port in _ports(child).values():
+                self._ports.hold(port)
 
     def restart(self, name: str) -> None:
         """Start a child that `kill` ended, at the ports it had; return once it is ready."""
-        ports = {key: urlsplit(url).port or 0 for key, url in self._children[name].found.items()}
-        self._children[name] = self._launchers[name](ports)
+        self._children[name] = self._launchers[name](_ports(self._children[name]))
         self._await(name)
         assert self.info is not None
         self._publish(self.info)
@@ -258,12 +263,15 @@ def _module(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", name, *arguments]
 
 
-def _free_port(port: int) -> int:
-    """Return `port`, or a free one for 0. Raises PortTakenError when another program listens on it."""
+def _ports(child: Child) -> dict[str, int]:
+    """Return the ports a child has, or had, under the names of its services."""
+    return {service: urlsplit(url).port or 0 for service, url in child.found.items()}
+
+
+def _hold_port(ports: HeldPorts, port: int) -> int:
+    """Hold `port`, or a free one for 0, and return it. Raises PortTakenError when another program listens on it."""
     try:
-        with listen(port) as probe:
-            chosen: int = probe.getsockname()[1]
-            return chosen
+        return ports.hold(port)
     except OSError:
         raise PortTakenError(
             f"Port {port} is in use by another program. Stop that one, or choose another: PORT={port + 1} make run"

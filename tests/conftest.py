@@ -42,6 +42,7 @@ from local.infrastructure import create_storage
 from local.processes import Supervisor
 from local.stack import Stack, StackOptions
 from local.state import StackInfo
+from tests.support import order
 from tests.support.model_control import ModelControl
 from tests.support.receiver import STACK_SIGNING_KEY
 from tests.support.run_logs import RunLogs
@@ -253,10 +254,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker that `pytest -m 'not stack'` leaves the slow tests out by."""
     config.addinivalue_line("markers", "stack: uses the whole local stack (set by itself)")
+    config.addinivalue_line("markers", "long: takes half a minute or more, and is begun before the others of its kind")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Say how many processes `-n auto` means, unless the person who runs the tests said so in the environment."""
+    return None if os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS") else order.workers(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use the stack, and refuse them outside the folders made for them."""
+    """Mark the tests that use the stack, refuse them outside the folders made for them, and put the fast ones first."""
     root = Path(__file__).parent
     for item in items:
         if _STACK_FIXTURES.intersection(getattr(item, "fixturenames", ())):
@@ -264,3 +271,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.path.relative_to(root).parts[0] not in _STACK_FOLDERS:
                 folders = ", ".join(f"tests/{name}" for name in _STACK_FOLDERS)
                 raise pytest.UsageError(f"{item.nodeid} uses the stack; only tests in {folders} may")
+    order.fast_first(items, root)

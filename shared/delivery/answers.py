@@ -13,7 +13,7 @@ from typing import Any
 
 import pybase64
 
-from shared.delivery.blobs import BlobClient
+from shared.platform.blobs import BlobClient
 
 
 @dataclass(frozen=True, slots=True)

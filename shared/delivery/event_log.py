@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from shared.delivery.blobs import BlobClient
 from shared.errors import DarkroomError
+from shared.platform.blobs import BlobClient
 
 MAX_LINE_BYTES: Final = 2**20
 _CONTENT_TYPE: Final = "application/jsonl"

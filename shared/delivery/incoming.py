@@ -21,11 +21,11 @@ from functools import cache
 from typing import BinaryIO, Final
 
 from shared.delivery import provenance
-from shared.delivery.blobs import BlobClient, block_id
 from shared.delivery.pieces import PieceBuffer, reader
 from shared.delivery.provenance import Provenance
 from shared.errors import DarkroomError
 from shared.images import pixels
+from shared.platform.blobs import BlobClient, block_id
 
 MAX_BUFFERED_BYTES: Final = 8 * 2**20
 BLOCK_BYTES: Final = 4 * 2**20

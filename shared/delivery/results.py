@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from shared.delivery.blobs import BlobClient
 from shared.delivery.incoming import IncomingImage, StoredImage
 from shared.errors import DarkroomError
+from shared.platform.blobs import BlobClient
 
 __all__ = ["ResultTarget", "ResultWriter", "StoredImage", "sidecar", "write_sidecar"]
 

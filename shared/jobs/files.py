@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
 from shared.platform import folders
+from shared.platform.blobs import BlobClient
 from shared.platform.folders import blob_failures
 
 if TYPE_CHECKING:
-    from azure.storage.blob.aio import BlobServiceClient, StorageStreamDownloader
+    from azure.storage.blob.aio import BlobServiceClient, ContainerClient, StorageStreamDownloader
 
 CONTAINER = "requests"
 
@@ -73,12 +74,15 @@ class AcceptedRequest:
 
 
 class JobFiles:
-    """Writes and reads the blobs of job `job_id`. Raises `storage_unavailable` when storage does not answer."""
+    """Writes and reads the blobs of job `job_id`. Raises `storage_unavailable` when storage does not answer.
 
-    def __init__(self, blobs: BlobServiceClient, job_id: str) -> None:
+    Every job has its documents, which go by `blobs`; sources and deletes are the SDK's, which `service` gives.
+    """
+
+    def __init__(self, blobs: BlobClient, service: BlobServiceClient, job_id: str) -> None:
         self.job_id = job_id
         self._blobs = blobs
-        self._container = blobs.get_container_client(CONTAINER)
+        self._service = service
 
     async def put_source(self, name: str, chunks: AsyncIterable[bytes]) -> tuple[int, str]:
         """Store `chunks` as they arrive; the number of bytes and their sha256 in hex."""
@@ -93,7 +97,7 @@ class JobFiles:
                 yield chunk
 
         with blob_failures():
-            await self._container.upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
+            await self._container().upload_blob(f"{self.job_id}/{name}", counted(), overwrite=True)
         return length, digest.hexdigest()
 
     async def read_source(self, name: str) -> AsyncIterator[bytes]:
@@ -111,7 +115,7 @@ class JobFiles:
         from azure.core.exceptions import ResourceExistsError
 
         for source in (*accepted.images, *filter(None, [accepted.mask])):
-            blob = self._container.get_blob_client(f"{self.job_id}/{source.name}")
+            blob = self._container().get_blob_client(f"{self.job_id}/{source.name}")
             with blob_failures(), suppress(ResourceExistsError):
                 if not await blob.exists():
                     await blob.upload_blob(other.read_source(source.name), overwrite=False)
@@ -137,25 +141,31 @@ class JobFiles:
 
     async def discard(self) -> None:
         """Delete everything of the job: for a request that was refused while its files were being stored."""
-        await folders.remove(self._blobs, CONTAINER, self.job_id)
+        await folders.remove(self._service, CONTAINER, self.job_id)
 
     async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
         body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
-        with blob_failures():
-            await self._container.upload_blob(f"{self.job_id}/{name}", body, overwrite=True)
+        await self._blobs.put(self._blob(name), [body], content_type="application/json", overwrite=True)
 
     async def _get_json(self, name: str) -> dict[str, Any] | None:
-        with blob_failures():
-            download = await self._download(name)
-            if download is None:
+        try:
+            data: dict[str, Any] = json.loads(await self._blobs.read_whole(self._blob(name)))
+        except DarkroomError as error:
+            if error.code == "not_found":
                 return None
-            data: dict[str, Any] = json.loads(await download.readall())
-            return data
+            raise
+        return data
+
+    def _blob(self, name: str) -> str:
+        return f"{CONTAINER}/{self.job_id}/{name}"
+
+    def _container(self) -> ContainerClient:
+        return self._service.get_container_client(CONTAINER)
 
     async def _download(self, name: str) -> StorageStreamDownloader[bytes] | None:
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
-            return await self._container.download_blob(f"{self.job_id}/{name}")
+            return await self._container().download_blob(f"{self.job_id}/{name}")
         except ResourceNotFoundError:
             return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -63,21 +64,30 @@ class Outcome(StrEnum):
 _SETTLED = frozenset({Outcome.BILLED, Outcome.REFUSED, Outcome.VOID})
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A row as `start` wrote it, for `settle` to replace unread."""
+
+    row: Row
+    etag: str
+
+
 class Ledger:
     def __init__(self, table: TableClient, *, clock: Clock = utc_now) -> None:
         self._rows = Rows(table)
         self._clock = clock
 
-    async def start(self, job: Job, *, model: str, facts: Mapping[str, Fact]) -> None:
-        """Write the row of the call that `job` (after `begin_call`) is about to make.
+    async def start(self, job: Job, *, model: str, facts: Mapping[str, Fact]) -> Started | None:
+        """Write the row of the call that `job` (after `begin_call`) is about to make. None where it was there: written
+        by this, and the answer lost.
 
         `facts` are columns of their own, for sums by them: `n`, `size`, `quality` and the like. No prompt.
         """
         row = {**facts, **_key(job), **_call(job), "model": model, "outcome": Outcome.STARTED}
         try:
-            await self._rows.insert(row)
+            return Started(row, await self._rows.insert(row))
         except RowExists:
-            return  # Our own, whose answer was lost: no other call has this number.
+            return None  # Our own, whose answer was lost: no other call has this number.
 
     async def find(self, job: Job) -> tuple[Outcome, str | None] | None:
         """What is known of the call `job` was in: its outcome and error code; None when its row was never written, and
@@ -112,11 +122,13 @@ class Ledger:
         images: int | None = None,
         request_id: str | None = None,
         error_code: str | None = None,
+        started: Started | None = None,
     ) -> Outcome:
         """Write what became of the call, and return what the row says then.
 
-        `job` is the job as it was during the call. Settling again is harmless: what is billed, refused or void stays;
-        `unknown` may still become one of them. A row that was never started is written whole.
+        `job` is the job as it was during the call. The row is read first, unless it is as `started` has it. Settling
+        again is harmless: what is billed, refused or void stays; `unknown` may still become one of them. A row that was
+        never started is written whole.
         """
         priced = cost or possibly_billed
         what = {
@@ -131,8 +143,10 @@ class Ledger:
             "error_code": error_code,
         }
         key = _key(job)
-        for _ in range(CONFLICT_TRIES):
-            found = await self._rows.get(key["PartitionKey"], key["RowKey"])
+        found = (started.row, started.etag) if started else None
+        for number in range(CONFLICT_TRIES):
+            if number or found is None:
+                found = await self._rows.get(key["PartitionKey"], key["RowKey"])
             try:
                 if found is None:
                     await self._rows.insert({**key, **_call(job), **what})

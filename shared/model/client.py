@@ -90,7 +90,7 @@ async def call(
     )
     try:
         async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-            return await _exchange(client, request, sink, listener)
+            return await _exchange(client, request, payload.images, sink, listener)
     except (httpx.TransportError, TimeoutError) as error:
         if isinstance(source.failure, DarkroomError) and source.failure.code != "storage_unavailable":
             raise source.failure from error
@@ -102,14 +102,14 @@ async def call(
 
 
 async def _exchange(
-    client: httpx.AsyncClient, request: httpx.Request, sink: ImageSink, listener: Listener | None
+    client: httpx.AsyncClient, request: httpx.Request, images: int | None, sink: ImageSink, listener: Listener | None
 ) -> Answer:
     sent = client.send(request, stream=True)
     response = await metrics.timed("wait for answer", "darkroom.model.duration", sent)
     try:
         if response.status_code != 200:
             raise refusal(response.status_code, response.headers, await _error_body(response))
-        return await metrics.timed("decode", "darkroom.decode.duration", _answer(response, sink, listener))
+        return await metrics.timed("decode", "darkroom.decode.duration", _answer(response, images, sink, listener))
     finally:
         await response.aclose()
 
@@ -143,22 +143,22 @@ async def _token(authorize: Callable[[], Awaitable[str]], deployment: Deployment
         ) from error
 
 
-async def _answer(response: httpx.Response, sink: ImageSink, listener: Listener | None) -> Answer:
+async def _answer(response: httpx.Response, images: int | None, sink: ImageSink, listener: Listener | None) -> Answer:
     try:
         # By what came, not by what was asked for: a service that does not stream answers with a document.
         if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-            body = await decode_events(response.aiter_raw(), sink, listener)
+            body = await decode_events(response.aiter_raw(), sink, listener, images=images)
         else:
             length = response.headers.get("content-length", "")
             declared = int(length) if length.isascii() and length.isdigit() else None
             body = await decode_images(response.aiter_raw(), sink, listener, length=declared)
     except StreamedError as streamed:
-        raise _failed_with_200(streamed.error) from streamed
+        raise _failed_with_200(streamed.error, "stream_error") from streamed
     except DarkroomError as error:
         # Also what the sink raises: the model had answered, so the images that could not be taken are paid for.
         raise unknown(error.code, error.message) from error
     if isinstance(body.get("error"), dict):
-        raise _failed_with_200(body["error"])
+        raise _failed_with_200(body["error"], "response_without_images")
     if not isinstance(body.get("usage"), dict):
         body.pop("usage", None)  # images that were paid for are not lost over what is said beside them
     if listener is not None:
@@ -166,10 +166,10 @@ async def _answer(response: httpx.Response, sink: ImageSink, listener: Listener 
     return Answer(body, _request_id(response.headers), response.headers.get("x-ms-region"))
 
 
-def _failed_with_200(error: dict[str, Any]) -> DarkroomError:
+def _failed_with_200(error: dict[str, Any], inner: str) -> DarkroomError:
     if error.get("code") in _POLICY_CODES:
         return DarkroomError.from_service(400, error)
-    return unknown(_code(error) or "response_without_images", "the answer says 200 and holds an error")
+    return unknown(inner, "the answer says 200 and holds an error")
 
 
 def unknown(inner: str, what: str) -> DarkroomError:

@@ -49,10 +49,13 @@ async def decode_events(
     sink: ImageSink,
     listener: Listener | None = None,
     *,
+    images: int | None = None,
     max_held_bytes: int = MAX_HELD_BYTES,
 ) -> dict[str, Any]:
     """Feeds the images of completed events to `sink` and returns the answer they make up, each `b64_json` replaced by
     its image's index and the usages of the events added.
+
+    A connection that breaks between two events takes nothing away once all `images` that were asked for are there.
 
     Raises `StreamedError` for an event that is an error, once the listener has heard it; unless it is the first of
     all, which is heard by nobody: an answer has not begun with it. Raises what `decode_images` raises for the rest.
@@ -62,11 +65,17 @@ async def decode_events(
         keep_partials=listener is not None and listener.keeps_partials, max_held_bytes=max_held_bytes
     )
     begun = False
-    async for chunk in arriving(chunks):
-        for happened in decoder.decode(chunk):
+    try:
+        async for chunk in arriving(chunks):
+            for happened in decoder.decode(chunk):
+                begun = await _handle(happened, answer, sink, listener, begun=begun)
+    except DarkroomError as error:
+        whole = images is not None and len(answer.items) >= images and not decoder.within_event
+        if error.code != "response_cut" or not whole:
+            raise
+    else:
+        for happened in decoder.flush():
             begun = await _handle(happened, answer, sink, listener, begun=begun)
-    for happened in decoder.flush():
-        begun = await _handle(happened, answer, sink, listener, begun=begun)
     if not answer.items:
         raise DarkroomError("response_without_images", "The model's answer held no image.")
     return answer.body()
@@ -107,9 +116,9 @@ async def _handle(
         await sink.end(len(answer.items))
         answer.add(happened.members)
         return begun
-    error = happened.members.get("error") if isinstance(happened, Event) else None
+    error = happened.error if isinstance(happened, Event) else None
     if error is not None and not begun:
-        raise StreamedError(error if isinstance(error, Mapping) else {"message": str(error)})
+        raise StreamedError(error)
     if listener is not None and not begun:
         await listener.began(streamed=True, length=None)
     if isinstance(happened, Part):
@@ -119,7 +128,7 @@ async def _handle(
     if listener is not None:
         await listener.event(happened)
     if error is not None:
-        raise StreamedError(error if isinstance(error, Mapping) else {"message": str(error)})
+        raise StreamedError(error)
     return True
 
 
@@ -140,7 +149,7 @@ class EventDecoder:
             yield from self._text(text)
             if ended:
                 yield from self._end_line()
-            elif self._held > self._max_held:
+            elif self._held > self._max_held and len(self._raw) > 1:
                 yield self._part()
 
     def flush(self) -> Iterator[Happened]:
@@ -156,6 +165,11 @@ class EventDecoder:
             yield from self._end_event()
         elif self._raw:
             yield Event("", self._raw, {})
+
+    @property
+    def within_event(self) -> bool:
+        """Whether some of the data of an event has come, and not all."""
+        return self._has_data
 
     # -- an event --------------------------------------------------------------------------------------------------
 
@@ -174,7 +188,8 @@ class EventDecoder:
         self._images = 0
 
     def _part(self) -> Part:
-        raw, self._raw, self._held = self._raw, [], 0
+        *raw, last = self._raw  # the end of the data stays with its event: the relay may have to add to it
+        self._raw, self._held = [last], len(last)
         return Part(raw)
 
     def _text(self, text: bytes) -> Iterator[ImagePiece]:
@@ -218,7 +233,7 @@ class EventDecoder:
     def _data(self, text: bytes) -> Iterator[ImagePiece]:
         if self._data_head is not None:
             self._data_head += text
-            if len(self._data_head) <= len(_DONE):
+            if len(self._data_head) <= len(_DONE) or self._data_head.startswith(_DONE):
                 return
             text, self._data_head = bytes(self._data_head), None
         yield from self._json(text)
@@ -254,7 +269,7 @@ class EventDecoder:
 
     def _end_event(self) -> Iterator[Happened]:
         raw, pieces, head = self._raw, self._pieces, self._data_head
-        if not self._is_ours() or (head is not None and bytes(head).strip() in (_DONE, b"")):
+        if not self._is_ours() or (head is not None and (head.startswith(_DONE) or not head.strip())):
             name = self._name.decode(errors="replace")
             self._begin()
             yield Event(name, raw, {})

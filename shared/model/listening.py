@@ -34,6 +34,15 @@ class Event:
     def is_completed(self) -> bool:
         return self.name.endswith(".completed")
 
+    @property
+    def error(self) -> Mapping[str, Any] | None:
+        """The service's error, where this event tells of one: as `error` of its data, or, flat, as the data itself."""
+        error = self.members.get("error")
+        if error is None:
+            flat = {name: value for name, value in self.members.items() if name != "type"}
+            return flat if self.name == "error" else None
+        return error if isinstance(error, Mapping) else {"message": str(error)}
+
 
 class Listener(Protocol):
     """See above. Its methods are awaited one after the other and do not raise."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.images.pixels import EXTENSIONS
 from shared.images.request import ImageRequest
@@ -39,17 +39,20 @@ def source_file(field: str, content_type: str, length: int, read: Callable[[], A
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A request body: its content type, its length in bytes, and its bytes, read anew for each call."""
+    """A request body: its content type, its length in bytes, its bytes, read anew for each call, and how many images it
+    asks for."""
 
     content_type: str
     length: int
     read: Callable[[], AsyncIterator[bytes]]
+    images: int | None = None
 
 
 def build(request: ImageRequest, deployment: Deployment, sources: Sequence[SourceFile]) -> Payload:
     """The body of the call for `request` on `deployment`; `sources` in the order images, then mask."""
     fields = _fields(request, deployment)
-    return _multipart(fields, sources) if request.kind == "edit" else _json(fields)
+    body = _multipart(fields, sources) if request.kind == "edit" else _json(fields)
+    return replace(body, images=request.n)
 
 
 def _fields(request: ImageRequest, deployment: Deployment) -> dict[str, str | int]:

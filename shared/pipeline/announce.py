@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from shared.delivery import events
 from shared.errors import DarkroomError
 from shared.jobs import batch as documents
+from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job
 from shared.jobs.outbox import OutboxEntry, UndeliverableError, What
 from shared.pipeline import callbacks, deliveries, read
@@ -47,13 +50,25 @@ type Sender = Callable[[Rooms, OutboxEntry], Awaitable[None]]
 with it."""
 
 
-async def announce(room: Rooms, entry: OutboxEntry) -> bool:
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that ended just now, and what its runner has at hand of its stored request and result: its event is made of
+    these. What is sent beside or later than that is made of what is stored by then."""
+
+    job: Job
+    accepted: AcceptedRequest | None = None
+    result: Mapping[str, Any] | None = None
+
+
+async def announce(room: Rooms, entry: OutboxEntry, ended: Ended | None = None) -> bool:
     """Send what `entry` is for and clear it. Where nobody took it the entry stays, due again at its time: the job ended
     all the same, so nothing is raised. Whether it was taken."""
     from azure.core.exceptions import AzureError
 
+    at_hand = ended is not None and entry.what is What.EVENT
+    send = partial(_publish, ended=ended) if at_hand else _SENDERS[entry.what]
     try:
-        await _SENDERS[entry.what](room, entry)
+        await send(room, entry)
         await room.outbox.sent(entry)
         return True
     except UndeliverableError as error:
@@ -65,9 +80,10 @@ async def announce(room: Rooms, entry: OutboxEntry) -> bool:
     return False
 
 
-async def first_tries(room: Rooms, entries: tuple[OutboxEntry, ...]) -> None:
-    """Send what was just put into the outbox: events now, callbacks and deliveries beside whatever comes next, since
-    their receivers may be slow. Where too many of them are, the timer sends theirs: each holds a connection."""
+async def first_tries(room: Rooms, entries: tuple[OutboxEntry, ...], ended: Ended | None = None) -> None:
+    """Send what was just put into the outbox, the end of `ended` where it is a job's: events now, callbacks and
+    deliveries beside whatever comes next, since their receivers may be slow. Where too many of them are, the timer
+    sends theirs: each holds a connection."""
     for entry in entries:
         if entry.what in _AT_A_RECEIVERS_LEISURE and len(_first_tries) >= _AT_ONCE[What.CALLBACK]:
             log.info("the %s of %s is left to the timer: many receivers are slow", entry.what, entry.job_id)
@@ -76,7 +92,7 @@ async def first_tries(room: Rooms, entries: tuple[OutboxEntry, ...]) -> None:
             _first_tries.add(task)
             task.add_done_callback(_first_tries.discard)
         else:
-            await _send(room, entry)
+            await _send(room, entry, ended)
 
 
 async def send_due() -> int:
@@ -124,10 +140,10 @@ async def _taken(room: Rooms, entry: OutboxEntry, first_retry: timedelta) -> Out
     return await room.outbox.postpone(entry, datetime.now(UTC) + pause)
 
 
-async def _send(room: Rooms, entry: OutboxEntry) -> bool:
+async def _send(room: Rooms, entry: OutboxEntry, ended: Ended | None = None) -> bool:
     """Whether somebody took it."""
     try:
-        return await announce(room, entry)
+        return await announce(room, entry, ended)
     except Exception as error:  # noqa: BLE001 - one bad entry must not keep the others back; its time comes again
         log_unexpected(f"the {entry.what} of {entry.job_id}", error)
         return False
@@ -141,12 +157,13 @@ async def _the_job(room: Rooms, entry: OutboxEntry) -> Job:
     return job
 
 
-async def _publish(room: Rooms, entry: OutboxEntry) -> None:
-    job = await _the_job(room, entry)
+async def _publish(room: Rooms, entry: OutboxEntry, ended: Ended | None = None) -> None:
+    ended = ended or Ended(await _the_job(room, entry))
+    job = ended.job
     await first_tries(room, await deliveries.hand_out(room, entry, job))
     current = settings()
     event = events.completion(
-        await read.document(room, job),
+        await read.document(room, job, ended.accepted, ended.result),
         app_name=current.app_name,
         ended_at=job.finished_at or datetime.now(UTC),
         with_prompt=current.event_prompts,

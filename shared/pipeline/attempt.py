@@ -28,7 +28,7 @@ from shared.images.pricing import Cost
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Phase, Status
 from shared.jobs.lease import Lease
-from shared.jobs.ledger import Outcome
+from shared.jobs.ledger import Outcome, Started
 from shared.model import client as model
 from shared.model import payload
 from shared.model.client import Answer
@@ -63,6 +63,8 @@ class Attempt:
     accepted: AcceptedRequest
     deployment: Deployment
     listener: Listener | None = None
+    started: Started | None = None
+    """The row of the call in the ledger, once it is written."""
 
     async def make(self) -> Failure | None:
         """Call, and write down what came of it. None: the job ended. Raises `lease_lost` and the like, and
@@ -92,7 +94,7 @@ class Attempt:
             "quality": request.quality,
         }
         try:
-            await self.room.ledger.start(self.lease.job, model=self.deployment.model, facts=facts)
+            self.started = await self.room.ledger.start(self.lease.job, model=self.deployment.model, facts=facts)
         except BaseException:
             # Nothing was sent; but the row may have been written, and only its answer lost.
             during = self.lease.job
@@ -157,18 +159,19 @@ class Attempt:
             await self._patiently(lambda: self.room.files(job.id).put_result(result))
         finally:
             code = error.code if error else None
-            await self._patiently(lambda: settle_billed(self.room, job, result, error_code=code))
+            await self._patiently(lambda: settle_billed(self.room, job, result, error_code=code, started=self.started))
         if error is None:
             result = await derived.complete(self.room, self.lease, job, self.accepted, result)
             error = derived.failure(result)
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
         await job_events.finished(self.listener, result)
         status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
-        await self._end(Status.FAILED if error else status, error)
+        await self._end(Status.FAILED if error else status, error, result)
 
-    async def _end(self, status: Status, error: DarkroomError | None) -> None:
+    async def _end(self, status: Status, error: DarkroomError | None, result: dict[str, Any]) -> None:
         due = ending.first_retry()
-        await self._patiently(lambda: ending.end(self.room, self.lease, status, error, due=due))
+        end = partial(ending.end, due=due, accepted=self.accepted, result=result)
+        await self._patiently(lambda: end(self.room, self.lease, status, error))
 
     # -- none ------------------------------------------------------------------------------------------------------
 
@@ -176,12 +179,14 @@ class Attempt:
         job = self.lease.job
         if error.code in NOT_THE_JOBS_FAULT:  # `may_send` said no, so nothing was sent
             with contextlib.suppress(DarkroomError):
-                await self.room.ledger.settle(job, Outcome.VOID, error_code=error.code)
+                await self.room.ledger.settle(job, Outcome.VOID, error_code=error.code, started=self.started)
             raise error
         step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
-        unknown = results.unknown_outcome(self.accepted, self.deployment.model) if step in verdicts.MAYBE_PAID else None
+        # A stream may be refused behind images that came whole: those are paid for.
+        maybe_paid = step in verdicts.MAYBE_PAID or bool(images)
+        unknown = results.unknown_outcome(self.accepted, self.deployment.model) if maybe_paid else None
         observing.failed(self.deployment, error, step, unknown.cost if unknown else None)
         try:
             if ends:
@@ -190,9 +195,10 @@ class Attempt:
             await self._patiently(
                 lambda: self.room.ledger.settle(
                     job,
-                    verdicts.outcome(step, error),
+                    Outcome.UNKNOWN if maybe_paid else verdicts.outcome(step, error),
                     possibly_billed=unknown.cost if unknown else None,
                     error_code=error.code,
+                    started=self.started,
                 )
             )
         if not ends:
@@ -201,7 +207,7 @@ class Attempt:
         await self._patiently(lambda: self.room.files(job.id).put_result(result))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
         await job_events.finished(self.listener, result)
-        await self._end(Status.CANCELED if error.code == "canceled" else Status.FAILED, error)
+        await self._end(Status.CANCELED if error.code == "canceled" else Status.FAILED, error, result)
         return None
 
     async def _patiently(self, write: Callable[[], Awaitable[Any]]) -> None:
@@ -229,7 +235,9 @@ async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
         raise
 
 
-async def settle_billed(room: Rooms, job: Job, result: dict[str, Any], *, error_code: str | None = None) -> None:
+async def settle_billed(
+    room: Rooms, job: Job, result: dict[str, Any], *, error_code: str | None = None, started: Started | None = None
+) -> None:
     """Write into the ledger that the call behind `result` was answered, and what it cost."""
     cost = result["cost"]
     await room.ledger.settle(
@@ -240,6 +248,7 @@ async def settle_billed(room: Rooms, job: Job, result: dict[str, Any], *, error_
         images=len(result["images"]),
         request_id=result["request_id"],
         error_code=error_code,
+        started=started,
     )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from shared.errors import DarkroomError
+from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Door, Job, Status, new_job, new_runner
 from shared.jobs.lease import Lease
 from shared.pipeline import announce, observing
@@ -27,8 +30,11 @@ async def end(
     error: DarkroomError | None = None,
     *,
     due: datetime | None = None,
+    accepted: AcceptedRequest | None = None,
+    result: Mapping[str, Any] | None = None,
 ) -> None:
-    """End the job and tell of it. The end and its outbox rows are one transaction; then each is tried once.
+    """End the job and tell of it. The end and its outbox rows are one transaction; then each is tried once. Where
+    `accepted` and `result` are given they are what is stored, and are not read again to be told.
 
     Whoever repeats this after a failure passes the same `due`: it is part of the outbox rows' keys.
     """
@@ -38,7 +44,7 @@ async def end(
     why = f" ({error.code}{f', {error.inner}' if error.inner else ''})" if error else ""
     log.info("job %s ended: %s%s", job.id, job.status, why)
     observing.ended(job, error.code if error else None)
-    await announce.first_tries(room, entries)
+    await announce.first_tries(room, entries, announce.Ended(job, accepted, result))
 
 
 async def fail(room: Rooms, lease: Lease, error: DarkroomError) -> None:

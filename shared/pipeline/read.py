@@ -9,13 +9,13 @@ from typing import Any
 
 from shared.delivery import answers
 from shared.delivery.answers import EncodedImages
-from shared.delivery.blobs import BlobClient, BlobResponse
 from shared.errors import DarkroomError
 from shared.jobs import document as documents
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Status, is_id
 from shared.pipeline.accept import token_hash
 from shared.pipeline.rooms import Rooms, rooms
+from shared.platform.blobs import BlobClient, BlobResponse
 from shared.platform.principals import Caller
 from shared.settings import settings
 
@@ -51,8 +51,13 @@ def _unknown_job() -> DarkroomError:
     return DarkroomError("not_found", "There is no such job.", param="id")
 
 
-async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = None) -> dict[str, Any]:
-    """The job document without signatures: what events carry. A job whose request was lost or purged still has one."""
+async def document(
+    room: Rooms, job: Job, accepted: AcceptedRequest | None = None, result: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The job document without signatures: what events carry. A job whose request was lost or purged still has one.
+
+    What is not given of the stored request and result is read.
+    """
     files = room.files(job.id)
     if accepted is None and job.purged_at is None:
         try:
@@ -60,7 +65,8 @@ async def document(room: Rooms, job: Job, accepted: AcceptedRequest | None = Non
         except DarkroomError as error:
             if error.code != "internal_error":
                 raise
-    result = await files.get_result() if job.status.ended and job.purged_at is None else None
+    if result is None and job.status.ended and job.purged_at is None:
+        result = await files.get_result()
     return documents.build(job, accepted, result, blob_base=settings().blob_service_uri, job_base=job_base())
 
 

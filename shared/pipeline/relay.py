@@ -5,7 +5,8 @@ goes on whatever becomes of the reader; the reader sees the end only when the an
 
 - A document passes as it arrives, but for its last byte: that goes when all of it was understood and, where the caller
   is to find everything stored, when it is.
-- A stream passes event by event, each as soon as it is whole, so that an error can always follow as an event.
+- A stream passes event by event, each as soon as it is whole, so that an error can always follow as an event. The
+  service's own error goes when the run is over: until then the model may be asked again.
 - What was changed for the caller is said in a `darkroom` member at the end of the document, or of the event.
 """
 
@@ -43,18 +44,21 @@ class Relay:
         self._more = _darkroom(adapted)
         self._tail: Sequence[bytes] = ()
         self._whole = False
-        self._within_event = False
+        self.within_event = False
+        """The reader has a part of an event that is too large to be held: nothing may come between."""
         self.told_error = False
-        """The reader was told of an error, by an event of the service or of ours."""
+        """The reader is told of an error, by an event of the service or of ours."""
+        self._told_image = False
 
     # -- what the run tells ----------------------------------------------------------------------------------------
 
     async def began(self, *, streamed: bool, length: int | None) -> None:
-        if self.passes and (not streamed or self._within_event):
+        self._tail, self.told_error = (), False
+        if self.passes and (not streamed or self.within_event or self._told_image):
             # A second answer: it cannot be put behind what the caller has of the first.
             self.passes = False
             self.window.break_off()
-        elif streamed == self._streamed:
+        elif streamed == self._streamed and not self.window.is_closed:
             self.passes = True
             self.length = None if length is None else length + len(self._more)
             if not self._until_stored or streamed:
@@ -73,24 +77,32 @@ class Relay:
     async def part(self, raw: Sequence[bytes]) -> None:
         if self.passes:
             await self._pass_tail()
-            self._within_event = True
+            self.within_event = True
             await self._put(raw)
 
     async def event(self, event: Event) -> None:
         if not self.passes:
             return
+        is_error = event.error is not None
+        if self._tail and not (event.is_completed or event.is_partial or is_error):
+            self._tail = (*self._tail, *event.raw)  # the end of the stream, behind the image that waits for storage
+            return
         await self._pass_tail()
-        self._within_event = False
-        self.told_error = self.told_error or "error" in event.members
-        raw = _with_member(event.raw, self._more) if event.is_completed and self._more else event.raw
-        if self._until_stored and event.is_completed:
-            self._tail = raw
+        if is_error:
+            # Clients do not see an error that is not a member of its event: it is told in the form they know.
+            self.told_error = event.members.get("error") is not None
+            self._tail = event.raw if self.told_error else ()
+        elif event.is_completed:
+            self._tail = _with_member(event.raw, self._more) if self._more else event.raw
+            if not self._until_stored:
+                await self._pass_tail()
         else:
-            await self._put(raw)
+            await self._put(event.raw)
+            self.within_event = False
 
     async def ended(self) -> None:
         self._whole = True
-        if not self._until_stored:
+        if self.passes and not self._until_stored:
             await self._finish()
 
     async def over(self, error: DarkroomError | None) -> None:
@@ -98,12 +110,12 @@ class Relay:
         if self.window.is_closed:
             return
         if self._streamed:
-            if error is None:
+            if error is None or self.told_error:
                 await self._pass_tail()
-            elif self._within_event:
+            elif self.within_event:
                 self.window.break_off()
                 return
-            elif not self.told_error:
+            else:
                 self.told_error = True
                 await self._put([error_event(error)])
             self.window.close()
@@ -120,8 +132,11 @@ class Relay:
         self.window.close()
 
     async def _pass_tail(self) -> None:
-        tail, self._tail = self._tail, ()
-        await self._put(tail)
+        if self._tail:
+            tail, self._tail = self._tail, ()
+            self._told_image = True
+            await self._put(tail)
+            self.within_event = False
 
     async def _put(self, pieces: Sequence[bytes]) -> None:
         await self.window.put(pieces)

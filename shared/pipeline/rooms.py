@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.delivery.blobs import BlobClient
 from shared.delivery.links import ResultLinks
 from shared.errors import DarkroomError
 from shared.jobs.batches import BatchQueue, BatchStore
@@ -22,6 +21,7 @@ from shared.jobs.subscriptions import SubscriptionStore
 from shared.jobs.upload_folder import UploadFolder
 from shared.jobs.uploads import UploadOwners, UploadQueue
 from shared.platform import clients
+from shared.platform.blobs import BlobClient
 from shared.settings import settings
 
 
@@ -45,7 +45,7 @@ class Rooms:
     subscriptions: SubscriptionStore
 
     def files(self, job_id: str) -> JobFiles:
-        return JobFiles(clients.blobs(), job_id)
+        return JobFiles(self.blobs, clients.blobs(), job_id)
 
     def upload(self, folder: str) -> UploadFolder:
         return UploadFolder(clients.blobs(), folder)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 WINDOW_BYTES: Final = 8 * 2**20
@@ -51,6 +51,9 @@ class Window:
         self._broken = False
         self._taken_at: float | None = None
         self._patience = ALL_PATIENCE
+
+    def __del__(self) -> None:
+        self._count(-self._held)  # an answer that nobody ever began to send counts no more
 
     @property
     def is_closed(self) -> bool:
@@ -104,6 +107,18 @@ class Window:
             return piece
         finally:
             self._taken_at = time.monotonic()
+
+    async def passing(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """`pieces`, which come from elsewhere, for the reader of this window: it is to come back for them alike."""
+        while True:
+            self._taken_at = None
+            try:
+                piece = await anext(pieces, None)
+            finally:
+                self._taken_at = time.monotonic()
+            if piece is None:
+                return
+            yield piece
 
     def is_stalled(self) -> bool:
         """Whether the reader has not come back for more in all its time."""

@@ -32,6 +32,9 @@ _SDKS = (
 
 TOPIC_TIMEOUT_SECONDS = 5.0
 _PIECE_BYTES = 4 * 2**20
+_DIRECT: dict[str, Any] = {"use_env_settings": False}
+"""No proxy or .netrc of the machine, as in `transport`: each request would look for that file, in a thread of its own
+(aiohttp's `trust_env`). Authorities are still those of `SSL_CERT_FILE`."""
 
 _kept: dict[str, Any] = {}
 _warm = False
@@ -87,14 +90,15 @@ def storage_http() -> httpx.AsyncClient:
 
 def model_http() -> httpx.AsyncClient:
     """For calls to the model. Connections are not kept: one that the service closed while it idled fails after the
-    request was sent, and such a failure cannot be told from a paid call that was cut."""
-    return keep("model http", lambda: _http_client(keep_alive=None))
+    request was sent, and such a failure cannot be told from a paid call that was cut. Nor are they limited: a call that
+    waited for one would be sent later than the turn it was given."""
+    return keep("model http", lambda: _http_client(keep_alive=None, max_connections=0))
 
 
-def _http_client(*, keep_alive: float | None) -> httpx.AsyncClient:
+def _http_client(*, keep_alive: float | None, max_connections: int = 100) -> httpx.AsyncClient:
     from shared.platform.transport import http_client
 
-    return http_client(keep_alive=keep_alive)
+    return http_client(keep_alive=keep_alive, max_connections=max_connections)
 
 
 def blobs() -> BlobServiceClient:
@@ -107,6 +111,7 @@ def blobs() -> BlobServiceClient:
             credential=storage_credential(),
             max_single_get_size=_PIECE_BYTES,
             max_chunk_get_size=_PIECE_BYTES,
+            **_DIRECT,
         )
 
     return keep("blobs", make)
@@ -116,7 +121,7 @@ def queues() -> QueueServiceClient:
     def make() -> QueueServiceClient:
         from azure.storage.queue.aio import QueueServiceClient
 
-        return QueueServiceClient(settings().queue_service_uri, credential=storage_credential())
+        return QueueServiceClient(settings().queue_service_uri, credential=storage_credential(), **_DIRECT)
 
     return keep("queues", make)
 
@@ -132,6 +137,7 @@ def tables() -> TableServiceClient:
             retry_total=3,
             connection_timeout=5,
             read_timeout=10,
+            **_DIRECT,
         )
 
     return keep("tables", make)
@@ -148,6 +154,7 @@ def topic() -> EventGridPublisherClient:
             retry_total=0,
             connection_timeout=TOPIC_TIMEOUT_SECONDS,
             read_timeout=TOPIC_TIMEOUT_SECONDS,
+            **_DIRECT,
         )
 
     return keep("topic", make)

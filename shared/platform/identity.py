@@ -27,7 +27,8 @@ def credential(client_id: str | None) -> AsyncTokenCredential:
     if os.environ.get("IDENTITY_ENDPOINT"):
         from azure.identity.aio import ManagedIdentityCredential
 
-        return ManagedIdentityCredential(client_id=client_id) if client_id else ManagedIdentityCredential()
+        # The platform's endpoint is on this machine: no proxy stands before it.
+        return ManagedIdentityCredential(client_id=client_id or None, use_env_settings=False)
     from azure.identity.aio import DefaultAzureCredential
 
     return DefaultAzureCredential(managed_identity_client_id=client_id)

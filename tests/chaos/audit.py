@@ -31,6 +31,8 @@ class Account:
     """Second payments that were allowed, each with its calls."""
     paid_for_nothing: int = 0
     """Paid calls of jobs that did not succeed: their outcome never arrived."""
+    passed_only: int = 0
+    """Answers that had passed to their callers when the runner was killed that was storing them."""
     images: int = 0
     sidecars: int = 0
     events: int = 0
@@ -54,6 +56,7 @@ def audit(
     account.violations += [f"call {call['sequence']} was ordered by nobody" for call in strays]
     for each in asked:
         _order(each, jobs_of[each.order.tag], account)
+        _answers(each, jobs_of[each.order.tag], pairs_of[each.order.tag], account)
         _payments(each, jobs_of[each.order.tag], pairs_of[each.order.tag], account, again=again)
     for job in evidence.jobs.values():
         _job(job, account)
@@ -112,10 +115,24 @@ def _order(asked: Asked, jobs: list[JobFacts], account: Account) -> None:
             break
     if order.is_refused_by_us and (last.status, last.ledger) != ("failed", []):
         account.violations.append(f"{order.tag}: a request that cannot be accepted: {last.status}, calls {last.ledger}")
+
+
+def _answers(asked: Asked, jobs: list[JobFacts], pairs: list[Pair], account: Account) -> None:
+    """What a caller got is what is stored; or what the model sent, where the runner was killed after the answer had
+    passed and before it was stored: the job then says that its outcome is unknown."""
     stored = [[image.promised for image in job.images] for job in jobs]
+    passed = [
+        [image["sha256"] for image in pair.call["images"]]
+        for pair in pairs
+        if pair.call is not None and pair.may_be_paid_again
+    ]
     for answered in asked.images:
-        if answered not in stored:
-            account.violations.append(f"{order.tag}: a caller got images that are not those stored")
+        if answered in stored:
+            continue
+        if answered in passed and jobs and jobs[-1].status == "failed":
+            account.passed_only += 1
+        else:
+            account.violations.append(f"{asked.order.tag}: a caller got images that are not those stored")
 
 
 def _payments(asked: Asked, jobs: list[JobFacts], pairs: list[Pair], account: Account, *, again: bool) -> None:

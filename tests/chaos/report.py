@@ -26,6 +26,7 @@ def lines(account: Account, done: Done, gate: Gate) -> Iterator[str]:
     yield from _table(account.calls)
     yield f"  paid calls of a job that succeeded: {_counts({f'{n} paid': k for n, k in sorted(account.paid.items())})}"
     yield f"  paid calls whose answer never arrived whole: {account.paid_for_nothing}"
+    yield f"  answers that passed to their callers and whose runner was killed storing them: {account.passed_only}"
     yield f"  second payments, each after a runner that was killed in the first call: {len(account.paid_again)}"
     yield from (f"    {story}" for story in account.paid_again)
     yield ""

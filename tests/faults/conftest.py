@@ -3,6 +3,8 @@
 - `model`: a GPT-Image server of the session with two deployments, `gpt-image-1` and `second`, new for each test.
 - `app`: the pipeline in this process, against `model` and a fresh storage account; its one deployment is `gpt-image-1`.
   `configure` gives it other deployments and settings.
+- `fitting_app`: `app`, which fits images to sizes that the model does not have; it has nothing to sign with.
+- `signing_app`: `app`, which signs what it derives with `signing_vault`, and derives nothing that is not signed.
 - `receiver`: an https server that notes what it is sent.
 - `stack_model`, `stack_storage`: the model server and the storage of the session's stack; what a test's faults told
   the stack's app about its deployment is forgotten afterwards.
@@ -22,6 +24,7 @@ import pytest
 
 from local.azurite import StorageAccount
 from local.certificates import Certificates, trust_environment
+from local.key_vault import KeyVault
 from local.processes import Supervisor
 from local.state import StackInfo
 from shared.pipeline import waiting
@@ -30,6 +33,7 @@ from tests.support.model_control import ModelControl
 from tests.support.receiver import Receiver, receiving
 from tests.support.run_logs import RunLogs
 from tests.support.storage import Storage
+from tests.support.vault import Served, issued, serving
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +80,37 @@ async def app(
     configure([deployment(model.url)])
     async with running(model, azurite_environment) as app:
         yield app
+
+
+@pytest.fixture
+def fitting_app(app: App, configure: Callable[..., None]) -> App:
+    configure([deployment(app.model.url)], SIZE_FIT="contain")
+    return app
+
+
+@pytest.fixture(scope="session")
+def _signing_vault(certificates: Certificates) -> Iterator[Served]:
+    signer = issued()
+    with serving(KeyVault(signer.certificate, signer.key), certificates) as served:
+        yield served
+
+
+@pytest.fixture
+def signing_vault(_signing_vault: Served) -> Served:
+    _signing_vault.vault.faults = []
+    return _signing_vault
+
+
+@pytest.fixture
+def signing_app(app: App, configure: Callable[..., None], signing_vault: Served) -> App:
+    configure(
+        [deployment(app.model.url)],
+        SIZE_FIT="cover",
+        REQUIRE_PROVENANCE="1",
+        SIGNING_CERTIFICATE=signing_vault.identifier,
+        ALLOW_PRIVATE_NETWORKS="1",
+    )
+    return app
 
 
 @pytest.fixture

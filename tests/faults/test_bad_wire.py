@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -17,6 +15,7 @@ from tests.support.pictures import png
 from tests.support.refusals import EDITS, GENERATIONS, GOOD, JOBS, error_of, leaves_nothing
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
+from tests.support.wire import Wire
 
 LIMIT = 20_000
 BODY = json.dumps(GOOD).encode()
@@ -58,47 +57,9 @@ async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + 1_000]
 
 
-class Wire:
-    """A bare connection to the app."""
-
-    def __init__(self, stack: StackInfo) -> None:
-        self._stack = stack
-
-    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address = urlsplit(self._stack.app)
-        return await asyncio.open_connection(address.hostname, address.port)
-
-    def head(self, route: str, *lines: str) -> bytes:
-        start = (f"POST {route} HTTP/1.1", "Host: app", f"x-functions-key: {self._stack.key}", "Connection: close")
-        return ("\r\n".join((*start, *lines)) + "\r\n\r\n").encode("latin-1")
-
-    async def exchange(self, *parts: bytes) -> bytes:
-        """What comes back on a connection on which `parts` were sent, until it ends; nothing when it is reset."""
-        reader, writer = await self.open()
-        for data in parts:
-            writer.write(data)
-            await writer.drain()
-        try:
-            async with asyncio.timeout(20):
-                answer = await reader.read()
-        except ConnectionResetError:
-            answer = b""
-        writer.close()
-        return answer
-
-    async def leave(self, *parts: bytes) -> None:
-        """Send `parts` and go without waiting for anything."""
-        _, writer = await self.open()
-        for data in parts:
-            writer.write(data)
-            await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-
 @pytest.fixture
 def wire(stack: StackInfo) -> Wire:
-    return Wire(stack)
+    return Wire(stack.app, stack.key)
 
 
 JSON = "Content-Type: application/json"

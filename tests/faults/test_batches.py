@@ -288,7 +288,7 @@ async def test_requests_that_were_lost_are_failed_jobs_and_the_others_run(app: A
     async def pieces() -> Any:
         yield cut
 
-    await batches.files(batch["id"]).put_source("batch.jsonl", pieces())
+    await (await batches.files(batch["id"])).put_source("batch.jsonl", pieces())
     await deliver(batch)
     jobs = [await app.job(job_id) for job_id in batches.jobs_of(app, batch["id"])]
 

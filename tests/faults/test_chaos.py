@@ -22,6 +22,7 @@ def ground(certificates: Certificates) -> Iterator[Ground]:
         yield made
 
 
+@pytest.mark.long
 async def test_nothing_is_lost_or_paid_twice_whatever_is_killed_repeated_or_refused(
     ground: Ground, make_stack: Callable[..., Stack]
 ) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from functions import jobs
-from shared.delivery.blobs import BlobClient
 from shared.delivery.results import ResultWriter
 from shared.errors import DarkroomError
 from shared.jobs.files import JobFiles
@@ -23,6 +22,7 @@ from shared.jobs.ledger import Ledger
 from shared.jobs.pacing import Later
 from shared.pipeline import attempt, ending, read, results
 from shared.pipeline.rooms import rooms
+from shared.platform.blobs import BlobClient
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call
 

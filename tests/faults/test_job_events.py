@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from functions import events
-from shared.delivery.blobs import BlobClient
 from shared.delivery.results import ResultWriter
 from shared.errors import DarkroomError
 from shared.jobs.files import JobFiles
@@ -22,6 +21,7 @@ from shared.jobs.lease import Lease
 from shared.jobs.ledger import Ledger
 from shared.pipeline import cancel, following, job_events, purge
 from shared.pipeline.rooms import rooms
+from shared.platform.blobs import BlobClient
 from tests.faults.test_crash_windows import die_at
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call

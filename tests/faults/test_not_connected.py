@@ -5,27 +5,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 
+from local.ports import HeldPorts
 from shared.errors import DarkroomError
 from shared.pipeline import run
 from tests.support.app_in_process import App, deployment
 from tests.support.waiting import eventually
 
 Configure = Callable[..., None]
+PORTS = HeldPorts()
+
+
+@pytest.fixture(autouse=True)
+def _held() -> Iterator[None]:
+    with PORTS:
+        yield
 
 
 def closed_port() -> str:
-    """An address of this machine on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"https://127.0.0.1:{listener.getsockname()[1]}"
+    """An address of this machine on which nobody listens, nor begins to while the test runs."""
+    return f"https://127.0.0.1:{PORTS.hold()}"
 
 
 @asynccontextmanager

@@ -170,7 +170,7 @@ async def test_a_moderated_request_is_refused_again_without_a_call(app: App) -> 
 
 
 async def test_a_request_whose_outcome_is_unknown_is_not_paid_for_by_repeating_it(app: App) -> None:
-    app.model.fail({"cut_after_bytes": 20_000})
+    app.model.fail({"cut_before_response": True})
     answers = [await post(images.image_generations_v1) for _ in range(2)]
 
     assert [error(answer) for answer in answers] == [(502, "outcome_unknown")] * 2
@@ -214,7 +214,7 @@ async def test_a_canceled_request_stays_canceled(app: App) -> None:
 
 
 async def test_a_purged_request_is_gone_and_not_paid_for_again(app: App) -> None:
-    job = await app.job((await post(images.image_generations_v1)).headers["x-darkroom-job"])
+    job = await app.ended((await post(images.image_generations_v1)).headers["x-darkroom-job"])
     await purge.purge(job)
     answer = await post(images.image_generations_v1)
 

@@ -89,6 +89,7 @@ async def test_the_sources_of_the_job_that_was_claimed_are_there_for_who_makes_i
 
     assert (await read(answer))["data"]
     assert answer.headers["x-darkroom-job"] == row["job_id"]
+    await app.ended(row["job_id"])
     assert app.storage.requests_of(row["job_id"]) == ["mask", "request.json", "result.json", "source-0", "source-1"]
     assert app.storage.read(f"requests/{row['job_id']}/source-0") == photograph()
     assert {name.partition("/")[0] for name in app.storage.blobs("requests")} == {row["job_id"]}

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,8 +14,13 @@ from starlette.responses import Response
 
 from functions import images, streaming
 from shared.jobs.job import Status
+from shared.model.events import decode_events
+from shared.model.listening import Event
+from shared.pipeline.relay import Relay
+from shared.pipeline.window import Window
 from tests.support.app_in_process import App, deployment
 from tests.support.doors import body_of, call
+from tests.support.waiting import eventually
 
 REQUEST = {"prompt": "a lighthouse", "quality": "low"}
 STREAM = {**REQUEST, "stream": True, "partial_images": 1}
@@ -140,3 +146,85 @@ async def test_a_caller_who_never_reads_is_dropped_and_its_job_is_not(
     job = await app.ended(response.headers["x-darkroom-job"])
     assert job.status is Status.SUCCEEDED
     assert len((await app.document(job.id))["images"]) == 2
+
+
+async def test_nothing_keeps_a_stream_alive_in_the_middle_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    relay, event = Relay(streamed=True), b'event: image_generation.completed\ndata: {"b64_json":"QUJD"}\n\n'
+    running = asyncio.create_task(asyncio.Event().wait())
+    body = asyncio.create_task(body_of(streaming.events(relay, "1", running, {})))  # type: ignore[arg-type]
+    await relay.began(streamed=True, length=None)
+    await relay.part([event[:60]])
+    await asyncio.wait([body], timeout=0.3)  # several times as long as a keep-alive is waited for
+    await relay.event(Event("image_generation.completed", [event[60:]], {}))
+    await relay.ended()
+    assert event in await body
+    running.cancel()
+
+
+async def test_a_repeated_stream_is_not_cut_while_its_caller_reads(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    await body_of(await ask(STREAM, idempotency_key="order 10"))
+    again = await ask(STREAM, idempotency_key="order 10")
+    monkeypatch.setattr(streaming, "_LOOK_EVERY", 0.02)
+    monkeypatch.setattr("shared.pipeline.window.PATIENCE", 0.3)
+    pieces = 0
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Any) -> None:
+        nonlocal pieces
+        pieces += 1
+        ended.append(message.get("more_body") is False)
+        await asyncio.sleep(0.2)  # slower in all than the patience, and never slower than it
+
+    ended: list[bool] = []
+    again.background = None
+    await again({"type": "http", "asgi": {"spec_version": "2.3"}}, receive, send)
+    assert pieces > 3
+    assert ended[-1]
+
+
+async def test_a_connection_that_breaks_behind_the_last_image_loses_nothing(app: App) -> None:
+    whole = await body_of(await ask(STREAM))
+    app.model.fail({"cut_after_bytes": len(whole)})
+    response = await ask({**STREAM, "prompt": "a lighthouse "})
+    body = await body_of(response)
+    job = await app.ended(response.headers["x-darkroom-job"])
+    assert [event["type"].rpartition(".")[2] for event in events_of(body)] == ["partial_image", "completed"]
+    assert job.status is Status.SUCCEEDED
+
+
+async def test_a_door_that_is_cancelled_leaves_its_job_running_and_nothing_in_memory(app: App) -> None:
+    app.model.behave(latency_seconds=0.5)
+    asking = asyncio.create_task(ask(REQUEST))
+    await eventually(lambda: app.storage.live_jobs(), what="the job")
+    asking.cancel()
+    await asyncio.wait([asking])
+    await eventually(lambda: not app.storage.live_jobs(), what="the end of the job")
+    assert Window.unread == 0, "what the answer held is let go"
+    assert len(app.model.calls()) == 1
+
+
+async def test_a_refusal_behind_an_image_that_came_whole_is_not_booked_as_free(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused_at_the_end(chunks: AsyncIterator[bytes], *to: Any, **asked: Any) -> Any:
+        async def more() -> AsyncIterator[bytes]:
+            async for chunk in chunks:
+                yield chunk
+            yield b'event: error\ndata: {"error":{"code":"moderation_blocked","message":"No."}}\n\n'
+
+        return await decode_events(more(), *to, **asked)
+
+    monkeypatch.setattr("shared.model.client.decode_events", refused_at_the_end)
+    response = await ask(STREAM)
+    assert events_of(await body_of(response))[-1]["error"]["code"] == "moderation_blocked"
+    job = await app.ended(response.headers["x-darkroom-job"])
+    document = await app.document(job.id)
+    assert job.status is Status.FAILED
+    assert len(document["images"]) == 1
+    assert float(document["cost"]["possibly_billed"]) > 0
+    assert app.storage.outcomes(job.id) == ["unknown"]
+    assert len(app.model.calls()) == 1

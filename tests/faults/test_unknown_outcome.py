@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from local.certificates import Certificates
-from shared.delivery.blobs import BlobClient
 from shared.errors import DarkroomError
 from shared.model import client as model_client
 from shared.model.decode import decode_images
+from shared.platform.blobs import BlobClient
 from tests.support.app_in_process import App, deployment
 
 Configure = Callable[..., None]
@@ -259,8 +259,12 @@ async def test_images_kept_of_a_first_answer_do_not_stand_in_the_way_of_a_second
 async def test_storage_that_fails_while_the_answer_arrives_is_not_booked_as_a_refusal(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def full(self: BlobClient, *_: Any, **__: Any) -> None:
-        raise DarkroomError("storage_unavailable", "Blob Storage is full.")
+    put = BlobClient.put
+
+    async def full(self: BlobClient, name: str, *args: Any, **kwargs: Any) -> None:
+        if name.startswith("results/"):
+            raise DarkroomError("storage_unavailable", "Blob Storage is full.")
+        await put(self, name, *args, **kwargs)
 
     with monkeypatch.context() as patch:
         patch.setattr(BlobClient, "put", full)

@@ -14,6 +14,7 @@ from tests.support.model_control import ModelControl
 from tests.support.peers import publishes, token_requests
 from tests.support.photographs import mask, photograph
 from tests.support.requests import generated, run
+from tests.support.waiting import eventually
 from tests.support.wiretap import Wiretap, tapped
 
 STORAGE = "https://storage.azure.com"
@@ -61,5 +62,6 @@ async def test_every_service_is_asked_with_a_token_of_its_own_and_no_request_lea
             assert (scheme, read_claims(token)["aud"]) == ("Bearer", STORAGE), f"{name}: {target}"
     calls = ModelControl(info.model).calls()
     assert [(call["auth"], call["audience"]) for call in calls] == [("bearer", MODEL)] * 3
+    await eventually(lambda: len(publishes(info)) >= 3, what="the event of the last job")
     assert [entry["audience"] for entry in publishes(info)] == [EVENT_GRID] * 3
     assert {entry["status"] for entry in publishes(info)} == {200}

@@ -88,5 +88,5 @@ async def put_clock_forward(seconds: float) -> None:
     clients._kept["rooms"] = dataclasses.replace(present, batches=store)
 
 
-def files(batch_id: str) -> JobFiles:
-    return JobFiles(clients.blobs(), batch_id)
+async def files(batch_id: str) -> JobFiles:
+    return (await rooms()).files(batch_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import struct
 import zlib
@@ -46,11 +47,15 @@ def claiming(width: int, height: int) -> bytes:
 
 def with_text_bomb(picture: bytes, kind: bytes, megabytes: int = 200) -> bytes:
     """`picture` (PNG) with a compressed text that unpacks to `megabytes`."""
+    head = b"k\0\0" if kind == b"zTXt" else b"k\0\1\0\0\0"
+    return picture[:33] + chunk(kind, head + _packed_zeros(megabytes)) + picture[33:]
+
+
+@functools.cache
+def _packed_zeros(megabytes: int) -> bytes:
     squeeze = zlib.compressobj(9)
     block = bytes(2**20)
-    packed = b"".join(squeeze.compress(block) for _ in range(megabytes)) + squeeze.flush()
-    head = b"k\0\0" if kind == b"zTXt" else b"k\0\1\0\0\0"
-    return picture[:33] + chunk(kind, head + packed) + picture[33:]
+    return b"".join(squeeze.compress(block) for _ in range(megabytes)) + squeeze.flush()
 
 
 def base64_text(picture: bytes) -> str:

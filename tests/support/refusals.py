@@ -11,7 +11,6 @@ import httpx
 from tests.support.model_control import ModelControl
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
-from tests.support.waiting import eventually
 
 GENERATIONS = ("/openai/deployments/gpt-image-1/images/generations", "/openai/v1/images/generations")
 EDITS = ("/openai/deployments/gpt-image-1/images/edits", "/openai/v1/images/edits")

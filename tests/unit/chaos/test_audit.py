@@ -166,6 +166,18 @@ def test_images_that_a_caller_got_are_those_that_were_stored() -> None:
     assert audit([asked("images", images=[["6" * 64]])], found).violations != []
 
 
+def test_an_answer_that_passed_before_its_runner_was_killed_is_told_apart_from_a_wrong_one() -> None:
+    died = [row(outcome="unknown", error_code="runner_died")]
+    got = asked("images", images=[[SHA]])
+    account = audit([got], evidence(job("failed", ledger=died)))
+    assert account.passed_only == 1
+    assert not [violation for violation in account.violations if "a caller got" in violation]
+    wrong = audit([asked("images", images=[["6" * 64]])], evidence(job("failed", ledger=died)))
+    assert any("a caller got" in violation for violation in wrong.violations)
+    billed = audit([got], evidence(job("failed")))
+    assert any("a caller got" in violation for violation in billed.violations)
+
+
 def test_what_was_never_accepted_is_counted_and_its_files_are_told_apart() -> None:
     nobody = Asked(asked().order)
     account: Account = audit([nobody], evidence(calls=[], orphans={"requests/x": ["source-0"]}))

@@ -9,10 +9,10 @@ import pytest
 from azure.identity.aio import ManagedIdentityCredential
 from azure.storage.blob.aio import BlobServiceClient
 
-from shared.delivery.blobs import BlobClient
 from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
 from shared.delivery.results import ResultTarget, ResultWriter, sidecar, write_sidecar
 from shared.errors import DarkroomError
+from shared.platform.blobs import BlobClient
 from shared.platform.transport import http_client
 from tests.support.signing import large_png, picture, vendor
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from shared.delivery import provenance
 from shared.delivery.results import ResultTarget, ResultWriter
 from shared.model.decode import decode_images
+from tests.support.fake_blobs import fake_blobs
 from tests.support.signing import picture, vendor
-from tests.unit.delivery.fake_blobs import fake_blobs
 
 IMAGES = {kind: vendor().sign(picture(kind), kind) for kind in ("image/png", "image/jpeg")}
 CREATED = datetime(2026, 11, 22, tzinfo=UTC)

@@ -7,7 +7,7 @@ import pytest
 
 from shared.delivery.event_log import MAX_LINE_BYTES, EventLog, EventLogWriter, Line
 from shared.errors import DarkroomError
-from tests.unit.delivery.fake_blobs import fake_blobs
+from tests.support.fake_blobs import fake_blobs
 from tests.unit.delivery.test_azurite import storage
 
 NAME = "requests/job/events"
@@ -56,7 +56,7 @@ async def test_a_runner_that_was_taken_over_from_writes_no_line_behind_its_succe
 
 
 async def test_a_line_whose_answer_was_lost_is_there_once(monkeypatch):
-    monkeypatch.setattr("shared.delivery.blobs._FIRST_DELAY", 0.0)
+    monkeypatch.setattr("shared.platform.blobs._FIRST_DELAY", 0.0)
     async with fake_blobs() as (fake, blobs):
         writer = EventLogWriter(blobs, NAME)
         fake.faults.append("lose")
@@ -69,7 +69,7 @@ async def test_a_line_whose_answer_was_lost_is_there_once(monkeypatch):
 
 
 async def test_a_line_that_was_given_up_and_landed_all_the_same_is_read_over(monkeypatch):
-    monkeypatch.setattr("shared.delivery.blobs.WRITE_TRIES", 1)
+    monkeypatch.setattr("shared.platform.blobs.WRITE_TRIES", 1)
     async with fake_blobs() as (fake, blobs):
         writer = EventLogWriter(blobs, NAME)
         await writer.open()

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from shared.delivery import blobs as blobs_module
 from shared.delivery import incoming
 from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES, IncomingImage
 from shared.delivery.provenance import Provenance, inspect
 from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
 from shared.errors import DarkroomError
+from shared.platform import blobs as blobs_module
+from tests.support.fake_blobs import fake_blobs
 from tests.support.signing import large_png, picture, vendor
-from tests.unit.delivery.fake_blobs import fake_blobs
 
 CREATED = datetime(2026, 11, 22, 23, 30, tzinfo=UTC)
 FOLDER = "results/2026/11/22/j"

@@ -10,6 +10,7 @@ import pytest
 
 from shared.images.pricing import Cost
 from shared.jobs.ledger import Ledger, Outcome
+from shared.jobs.rows import Rows
 from shared.jobs.store import JobStore
 
 
@@ -119,3 +120,28 @@ async def test_a_strange_usage_does_not_keep_the_bill_from_being_written(ledger,
 async def test_a_job_without_a_call_has_no_row(ledger, make_job):
     with pytest.raises(ValueError, match="no ledger row"):
         await ledger.start(make_job(), model="m", facts={})
+
+
+async def test_a_row_that_is_as_it_was_started_is_settled_unread(ledger, calling, row_of, monkeypatch):
+    started = await ledger.start(calling, model="gpt-image-1", facts={"n": 2, "size": "auto"})
+    with monkeypatch.context() as patch:
+        patch.delattr(Rows, "get")
+        outcome = await ledger.settle(calling, Outcome.BILLED, cost=Cost(Decimal("0.04"), "USD"), started=started)
+    row = await row_of(calling)
+    assert (outcome, row["outcome"], row["amount"], row["n"]) == (Outcome.BILLED, "billed", "0.04", 2)
+    assert (row["model"], row["deployment"], row["started_at"]) == ("gpt-image-1", "dep", "2026-11-22T12:00:00.123456Z")
+
+
+@pytest.mark.parametrize("by_then", [Outcome.BILLED, Outcome.UNKNOWN])
+async def test_a_row_that_another_runner_settled_since_it_was_started_is_read(ledger, calling, row_of, by_then):
+    started = await ledger.start(calling, model="m", facts={})
+    await ledger.settle(calling, by_then, cost=Cost(Decimal(1), "USD"))
+    refused = await ledger.settle(calling, Outcome.REFUSED, started=started)
+    assert refused is (Outcome.BILLED if by_then is Outcome.BILLED else Outcome.REFUSED)
+    assert (await row_of(calling))["outcome"] == refused
+
+
+async def test_a_row_that_was_there_when_it_was_to_be_started_is_read_to_be_settled(ledger, calling, row_of):
+    await ledger.settle(calling, Outcome.BILLED, cost=Cost(Decimal(1), "USD"))
+    assert await ledger.start(calling, model="m", facts={}) is None
+    assert await ledger.settle(calling, Outcome.VOID, started=None) is Outcome.BILLED

@@ -149,6 +149,15 @@ async def test_a_ledger_row_whose_answer_was_lost_is_written_once(store, memory,
     assert await ledger.settle(job, Outcome.BILLED) is Outcome.BILLED
 
 
+async def test_a_row_settled_unread_whose_answer_was_lost_is_settled_once(store, memory, make_job, clock):
+    job = await store.begin_call(await store.create(make_job(runner="r")), "dep")
+    ledger = Ledger(memory, clock=clock)
+    started = await ledger.start(job, model="gpt-image-1", facts={})
+    memory.lose_answers = 1
+    assert await ledger.settle(job, Outcome.BILLED, started=started) is Outcome.BILLED
+    assert (await ledger.find(job)) == (Outcome.BILLED, None)
+
+
 async def test_a_key_whose_answer_was_lost_is_its_writers(memory, clock):
     memory.lose_answers = 1
     assert await Idempotency(memory, clock=clock).claim("key", "k", "h", "job") == Own("job")

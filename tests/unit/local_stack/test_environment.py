@@ -14,8 +14,9 @@ from azure.core.credentials import AccessToken
 from local import environment
 from local.certificates import Certificates
 from local.identity import IdentityServer
+from local.ports import HeldPorts
 from local.serving import listen
-from local.stack import PortTakenError, _free_port
+from local.stack import PortTakenError, _hold_port
 from local.state import AlreadyRunningError, StackInfo, function_key, holder, lock, running
 
 CERTIFICATES = Certificates(Path("ca.pem"), Path("bundle.pem"), Path("cert.pem"), Path("key.pem"))
@@ -143,11 +144,11 @@ def test_a_real_audience_gets_the_token_of_whoever_is_signed_in() -> None:
 
 
 def test_a_taken_port_is_said_with_what_to_do() -> None:
-    with listen(0) as listener:
+    with listen(0) as listener, HeldPorts() as ports:
         listener.listen()
         port = listener.getsockname()[1]
         with pytest.raises(PortTakenError, match=rf"Port {port} is in use.*PORT={port + 1} make run"):
-            _free_port(port)
+            _hold_port(ports, port)
 
 
 def test_a_stack_file_without_a_running_stack_is_not_believed(tmp_path: Path) -> None:

@@ -164,12 +164,17 @@ async def test_an_event_that_is_too_large_to_hold_is_told_in_parts_and_whole_all
     _, images, heard = await decoded(body, *range(0, len(body), 10), max_held_bytes=50)
     assert heard.parts > 5
     assert heard.raw == body
+    for cut in range(2, 40):
+        _, _, heard = await decoded(body, len(body) // 2, len(body) - cut, len(body) - 2, max_held_bytes=50)
+        assert heard.parts
+        assert heard.raw == body
+        assert b"}" in b"".join(heard.events[-1].raw), "what is added to an event goes before its last brace"
     assert images.whole == [PNG]
 
 
 async def test_what_is_no_event_of_images_passes_and_changes_nothing() -> None:
     strange = b"event: ping\ndata: not json\n\nid: 7\nretry: 5\n\ndata\n\n: note\n\n"
-    body = strange + completed() + b"data: [DONE]\n\n"
+    body = strange + completed() + b"data: [DONE]\n\ndata: [DONE] \n\n"
     answer, images, heard = await decoded(body, 3, 17, 40)
     assert heard.raw == body
     assert images.whole == [PNG]
@@ -244,3 +249,50 @@ async def test_a_connection_that_ends_in_midstream_is_a_cut_answer_with_its_firs
     assert raised.value.code == "response_cut"
     assert images.whole == [PNG]
     assert heard.raw == completed(), "no part of an event that never came whole"
+
+
+@pytest.mark.parametrize("rest", [b"", b": bye\n\n", b"event: im"])
+async def test_a_connection_that_ends_behind_all_images_that_were_asked_for_has_lost_none(rest: bytes) -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield completed() + completed(SKETCH) + rest
+        raise httpx.ReadError("gone")
+
+    images, heard = Images(), Heard()
+    answer = await decode_events(cut(), images, heard, images=2)
+    assert len(answer["data"]) == 2
+    assert images.whole == [PNG, SKETCH]
+    assert heard.raw == completed() + completed(SKETCH)
+    with pytest.raises(DarkroomError):
+        await decode_events(cut(), Images(), Heard(), images=3)
+
+
+async def test_a_connection_that_ends_within_an_event_is_cut_whatever_came_before() -> None:
+    async def cut() -> AsyncIterator[bytes]:
+        yield completed() + completed(SKETCH)[:60]
+        raise httpx.ReadError("gone")
+
+    with pytest.raises(DarkroomError):
+        await decode_events(cut(), Images(), Heard(), images=1)
+
+
+@pytest.mark.parametrize(
+    ("told", "code"),
+    [
+        (ERROR, "moderation_blocked"),
+        ({"message": "No.", "code": "moderation_blocked"}, "moderation_blocked"),
+        ({"error": "No."}, None),
+        ({"error": {"code": "429", "message": "Wait."}}, "429"),
+    ],
+)
+async def test_an_error_is_one_in_each_form_that_a_service_has(told: dict[str, Any], code: str | None) -> None:
+    for first in (b"", partial()):
+        with pytest.raises(StreamedError) as raised:
+            await decoded(first + event("error", told))
+        assert raised.value.error.get("code") == code
+        assert raised.value.error["message"]
+
+
+async def test_an_event_that_says_error_null_is_none() -> None:
+    members = {"b64_json": base64.b64encode(PNG).decode(), "error": None}
+    _, images, _ = await decoded(event("image_generation.completed", members))
+    assert images.whole == [PNG]

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -180,6 +180,16 @@ async def test_a_reader_that_has_left_holds_nobody_up_and_keeps_no_memory() -> N
     assert Window.unread == before
 
 
+async def test_an_answer_that_nobody_ever_began_to_send_counts_no_more() -> None:
+    before = Window.unread
+    relay = Relay(streamed=False)
+    await pass_document(relay, DOCUMENT)
+    await relay.ended()
+    assert Window.unread > before
+    del relay
+    assert Window.unread == before
+
+
 async def test_a_full_window_waits_for_its_reader() -> None:
     window = Window()
     await window.put([b"a" * windows.WINDOW_BYTES])
@@ -242,3 +252,119 @@ async def test_a_reader_that_waits_for_more_is_not_stalled(monkeypatch: pytest.M
     assert not window.is_stalled()
     window.close()
     assert await reading == b""
+
+
+# -- a model that is asked again ---------------------------------------------------------------------------------------
+
+
+async def test_an_error_of_the_service_goes_to_nobody_when_the_model_is_asked_again() -> None:
+    relay = Relay(streamed=True)
+    await relay.began(streamed=True, length=None)
+    await relay.event(event("error", error={"code": "server_error"}))
+    await relay.began(streamed=True, length=None)
+    completed = event("image_generation.completed", b=2)
+    await relay.event(completed)
+    await relay.ended()
+    await relay.over(None)
+    assert await read(relay.window) == b"".join(completed.raw)
+
+
+async def test_images_of_a_second_answer_do_not_follow_one_of_the_first() -> None:
+    relay = Relay(streamed=True)
+    first = event("image_generation.completed", b=1)
+    await relay.began(streamed=True, length=None)
+    await relay.event(first)
+    for _ in range(2):
+        await relay.began(streamed=True, length=None)
+        await relay.event(event("image_generation.completed", b=2))
+    await relay.ended()
+    await relay.over(None)
+    assert await relay.window.take() + await relay.window.take() == b"".join(first.raw)
+    with pytest.raises(BrokenOffError):
+        await relay.window.take()
+
+
+async def test_an_image_of_the_first_answer_that_still_waits_for_storage_gives_way_to_the_second() -> None:
+    relay = Relay(streamed=True, until_stored=True)
+    second = event("image_generation.completed", b=2)
+    for answer in (event("image_generation.completed", b=1), second):
+        await relay.began(streamed=True, length=None)
+        await relay.event(answer)
+    await relay.ended()
+    await relay.over(None)
+    assert await read(relay.window) == b"".join(second.raw)
+
+
+async def test_the_last_brace_of_an_answer_that_was_not_understood_never_passes() -> None:
+    relay = Relay(streamed=False)
+    await pass_document(relay, DOCUMENT)
+    await relay.began(streamed=False, length=len(DOCUMENT))
+    await relay.ended()
+    await relay.over(None)
+    assert b"}}" not in waiting(relay.window)
+    assert len(waiting(relay.window)) < len(DOCUMENT.rstrip())
+
+
+# -- the ends of streams -----------------------------------------------------------------------------------------------
+
+
+async def test_what_follows_the_last_image_waits_for_storage_with_it() -> None:
+    relay = Relay(streamed=True, until_stored=True)
+    completed, done = event("image_generation.completed", b=2), Event("", [b"data: [DONE]\n\n"], {})
+    await relay.began(streamed=True, length=None)
+    await relay.event(completed)
+    await relay.event(done)
+    await relay.ended()
+    assert not waiting(relay.window)
+    await relay.over(None)
+    assert await read(relay.window) == b"".join((*completed.raw, *done.raw))
+
+
+async def test_the_end_of_a_large_event_that_waits_for_storage_is_never_followed_by_an_error_in_its_place() -> None:
+    relay = Relay(streamed=True, until_stored=True)
+    await relay.began(streamed=True, length=None)
+    await relay.part([b'event: image_generation.completed\ndata: {"b64_json":"AAAA'])
+    await relay.event(Event("image_generation.completed", [b'BBBB"}\n\n'], {}))
+    await relay.ended()
+    assert relay.within_event
+    await relay.over(FAILED)
+    with pytest.raises(BrokenOffError):
+        await read(relay.window)
+
+
+@pytest.mark.parametrize(
+    "quiet", [event("image_generation.partial_image", error=None), event("error", type="error", code="server_error")]
+)
+async def test_an_event_that_clients_take_for_no_error_does_not_stand_for_one(quiet: Event) -> None:
+    relay = Relay(streamed=True)
+    await relay.began(streamed=True, length=None)
+    await relay.event(quiet)
+    await relay.over(FAILED)
+    body = await read(relay.window)
+    assert body.count(b"event: error") == 1
+    assert b'"code":"outcome_unknown"' in body
+
+
+async def test_what_comes_from_elsewhere_is_the_readers_to_take_and_not_the_windows_to_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(windows, "PATIENCE", 0.05)
+    window = Window()
+    window.close()
+    assert await window.take() == b""
+    late = asyncio.Event()
+
+    async def elsewhere() -> AsyncIterator[bytes]:
+        await late.wait()
+        yield b"one"
+        yield b"two"
+
+    pieces = window.passing(elsewhere())
+    first = asyncio.ensure_future(anext(pieces))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(first), 0.1)
+    assert not window.is_stalled(), "it is not the reader that is waited for"
+    late.set()
+    assert await first == b"one"
+    await eventually(window.is_stalled, what="a reader that does not come back")
+    assert [piece async for piece in pieces] == [b"two"]

@@ -4,10 +4,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from shared.platform import transport
 from shared.platform.transport import READ_BYTES, SentBody, http_client
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -230,10 +232,15 @@ async def test_a_connection_is_used_again_only_when_that_is_asked_for(keep_alive
     assert seen == connections
 
 
-async def test_a_new_connection_resumes_the_tls_session_of_the_last(certificates):
+async def resumptions(certificates, requests: int, *, forgetful: bool = False) -> list[bool]:
+    """Of each of some connections, one after the other: whether it resumed a session. A `forgetful` server takes
+    none."""
     resumed: list[bool] = []
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificates.cert, certificates.key)
+    if forgetful:
+        tls.options |= ssl.OP_NO_TICKET
+        tls.num_tickets = 0
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         resumed.append(writer.get_extra_info("ssl_object").session_reused)
@@ -241,10 +248,75 @@ async def test_a_new_connection_resumes_the_tls_session_of_the_last(certificates
         writer.write(ANSWER)
         await writer.drain()
 
-    async with listening(answer, tls) as url, http_client(keep_alive=None) as client:
-        for _ in range(3):
+    async with listening(answer, tls) as url, http_client(keep_alive=None, verify=transport.new_trust()) as client:
+        for _ in range(requests):
             assert (await client.get(url)).text == "ok"
-    assert resumed == [False, True, True]
+    return resumed
+
+
+@pytest.fixture
+def readings(monkeypatch) -> list[ssl.SSLObject]:
+    """The connections whose session was read."""
+    read: list[ssl.SSLObject] = []
+    session = ssl.SSLObject.session
+
+    def reading(self: ssl.SSLObject) -> ssl.SSLSession | None:
+        read.append(self)
+        return session.__get__(self)
+
+    monkeypatch.setattr(ssl.SSLObject, "session", property(reading, session.__set__))
+    return read
+
+
+async def test_a_new_connection_resumes_a_tls_session_of_those_before(certificates):
+    assert await resumptions(certificates, 4) == [False, True, True, True]
+
+
+async def test_a_session_is_read_once_for_all_connections_that_resume_it(certificates, readings):
+    assert (await resumptions(certificates, 20)).count(True) == 19
+    assert len(readings) == 1
+
+
+async def test_of_a_server_that_takes_no_session_one_is_read_now_and_then(certificates, readings, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert not any(await resumptions(certificates, 10, forgetful=True))
+    assert len(readings) == 1
+
+
+@pytest.mark.parametrize(("minutes", "most"), [(1, 7), (60, 66)])
+def test_reading_sessions_becomes_rare(monkeypatch, minutes, most):
+    now = [1000.0]
+    monkeypatch.setattr(transport, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    refused = RefusedConnection()
+    server = transport._Server(refused)
+    for _ in range(minutes * 60):
+        server.renew_session()
+        now[0] += 1.0
+    assert minutes <= refused.read <= most
+
+
+def test_only_so_many_servers_are_remembered():
+    trust = transport.new_trust()
+    for number in range(3 * transport.SERVERS):
+        trust.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname=f"server{number}.example")
+        trust.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="server0.example")
+    assert len(trust._servers) == transport.SERVERS
+    assert "server0.example" in trust._servers
+
+
+class RefusedConnection:
+    """One that resumed nothing, and counts how often its session was read."""
+
+    session_reused = False
+    read = 0
+
+    def version(self) -> str:
+        return "TLSv1.3"
+
+    @property
+    def session(self) -> None:
+        self.read += 1
 
 
 async def test_a_large_answer_comes_in_large_pieces():
@@ -257,3 +329,21 @@ async def test_a_large_answer_comes_in_large_pieces():
         sizes = [len(chunk) async for chunk in response.aiter_raw()]
     assert sum(sizes) == 4_000_000
     assert 64_000 < max(sizes) <= 2 * READ_BYTES
+
+
+async def test_more_than_a_hundred_calls_are_under_way_at_once_where_that_is_asked_for():
+    arrived = 0
+    all_there = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal arrived
+        await request_of(reader)
+        arrived += 1
+        if arrived == 120:
+            all_there.set()
+        await all_there.wait()
+        writer.write(ANSWER)
+
+    async with listening(answer) as url, http_client(keep_alive=None, max_connections=0) as client, asyncio.timeout(20):
+        answers = await asyncio.gather(*(client.get(url) for _ in range(120)))
+    assert {one.text for one in answers} == {"ok"}

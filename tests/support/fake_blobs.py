@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from shared.delivery.blobs import BlobClient
+from shared.platform.blobs import BlobClient
 from shared.platform.transport import http_client
 
 
 @dataclass
 class FakeBlobs:
-    """`faults` are used up one per request: a status to answer, `drop` to hang up at once, or `lose` to hang up
-    after the request was carried out. `gate`, when set, holds every request until it is opened."""
+    """`faults` are used up one per request: a status to answer, `drop` to hang up at once, `lose` to hang up after the
+    request was carried out, or `cut` to hang up amid the answer. `gate`, when set, holds every request until it is
+    opened."""
 
     blobs: dict[str, bytes] = field(default_factory=dict)
     properties: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -44,6 +45,13 @@ class FakeBlobs:
         if isinstance(fault, int):
             return web.Response(status=fault, headers={"x-ms-error-code": "Fault"})
         response = self._carry_out(request, body) if fault != "drop" else None
+        if fault == "cut":
+            assert isinstance(response, web.Response)
+            assert isinstance(response.body, bytes)
+            cut = web.StreamResponse(headers={"content-length": str(len(response.body))})
+            await cut.prepare(request)
+            await cut.write(response.body[:-1])
+            response = None
         if response is None or fault == "lose":
             assert request.transport
             request.transport.close()

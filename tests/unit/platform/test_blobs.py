@@ -2,10 +2,10 @@
 
 import pytest
 
-from shared.delivery import blobs as blobs_module
-from shared.delivery.blobs import WRITE_TRIES, block_id
 from shared.errors import DarkroomError
-from tests.unit.delivery.fake_blobs import fake_blobs
+from shared.platform import blobs as blobs_module
+from shared.platform.blobs import READ_TRIES, WRITE_TRIES, block_id
+from tests.support.fake_blobs import fake_blobs
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +116,17 @@ async def test_a_blob_that_is_not_there_or_not_that_long_is_refused_by_name():
         with pytest.raises(DarkroomError) as caught:
             await blobs.read("results/0.png", byte_range="bytes=10-19")
         assert caught.value.code == "range_not_satisfiable"
+
+
+async def test_a_small_blob_that_is_cut_on_its_way_is_read_again():
+    async with fake_blobs() as (fake, blobs):
+        await blobs.put("requests/j/request.json", [b"{}"], content_type="application/json")
+        fake.faults.extend(["cut"] * (READ_TRIES - 1))
+        assert await blobs.read_whole("requests/j/request.json") == b"{}"
+        fake.faults.extend(["cut"] * READ_TRIES)
+        with pytest.raises(DarkroomError) as caught:
+            await blobs.read_whole("requests/j/request.json")
+        assert caught.value.code == "storage_unavailable"
+        with pytest.raises(DarkroomError) as caught:
+            await blobs.read_whole("requests/j/none.json")
+        assert caught.value.code == "not_found"
