@@ -20,7 +20,8 @@ PARTIALS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """`files` by name: `tiny`, `small`, `n4`, `n10`, and `partials`, a stream. `sha256` is of the image in each."""
+    """`files` by name: `tiny`, `small`, `n4`, `n10`, and two streams, `partials` as fast as it goes and `paced`.
+    `sha256` is of the image in each document."""
 
     files: Mapping[str, Path]
     sha256: Mapping[str, str]
@@ -44,6 +45,8 @@ def write(directory: Path) -> Answers:
     files = {name: directory / f"{name}.json" for name in images}
     for name, (image, count) in images.items():
         files[name].write_bytes(payload.answer(image, count))
-    files["partials"] = directory / "partials.sse"
-    events.write(files["partials"], payload.signed_png(directory, *PARTIAL_SIZE), PARTIALS)
+    partial = payload.signed_png(directory, *PARTIAL_SIZE)
+    for name, speed in (("partials", None), ("paced", events.NETWORK)):
+        files[name] = directory / f"{name}.sse"
+        events.write(files[name], partial, PARTIALS, speed)
     return Answers(files, {name: hashlib.sha256(image).hexdigest() for name, (image, _) in images.items()})

@@ -1,4 +1,4 @@
-"""Who is compared: the model server itself, Darkroom, and four other things that stand before it.
+"""Who is compared: the model server itself, Darkroom, and what else may stand before it.
 
 All of them run at once, each in a process of its own, and take turns. The model is asked over TLS by everybody, the
 gateways are asked without, as the host asks a worker.
@@ -33,7 +33,10 @@ FASTAPI: Final = "FastAPI and httpx"
 LITELLM: Final = "LiteLLM"
 NAIVE: Final = "naive function"
 DARKROOM: Final = "Darkroom"
-ALL: Final = (DIRECT, PASS_THROUGH, PASS_THROUGH_NEW, FASTAPI, LITELLM, NAIVE, DARKROOM)
+DARKROOM_IN_PROCESS: Final = "Darkroom, storage in its process"
+ALL: Final = (DIRECT, PASS_THROUGH, PASS_THROUGH_NEW, FASTAPI, LITELLM, NAIVE, DARKROOM, DARKROOM_IN_PROCESS)
+READINGS: Final = {DARKROOM: "storage over the wire", DARKROOM_IN_PROCESS: "storage in its process"}
+"""Of "null storage", by contender: what a target measured with it is told to be."""
 
 _ROOT: Final = environments.ROOT
 _LEAST: Final = {"get_health": "/api/health", "ping": "/ping"}
@@ -56,7 +59,7 @@ class Contender:
 
 def body(answer: str) -> bytes:
     asked: dict[str, object] = {"prompt": "a photograph of a darkroom", "n": _IMAGES.get(answer, 1), "quality": "low"}
-    if answer == "partials":
+    if answer in ("partials", "paced"):
         asked |= {"stream": True, "partial_images": 3}
     return json.dumps(asked).encode()
 
@@ -100,15 +103,32 @@ class Field:
             LITELLM: self._litellm,
             NAIVE: self._naive,
             DARKROOM: self._darkroom,
+            DARKROOM_IN_PROCESS: self._darkroom_in_process,
         }
         return [makers[name]() for name in names]
 
     def _darkroom(self) -> Contender:
-        """Darkroom's worker with null storage and no pacing."""
-        host = self.stack.enter_context(
-            FunctionsHost(_ROOT, self._app_settings(), self.directory / "darkroom.log", "bench.unpaced_worker")
-        )
-        return _function(DARKROOM, host, "image_generations")
+        """Darkroom's worker with no pacing, and with servers for storage that keep next to nothing."""
+        tables, blobs, topic = (self._server(kind, "bench.null_azure") for kind in ("tables", "blobs", "topic"))
+        storage = {
+            "STORAGE__blobServiceUri": f"https://127.0.0.1:{blobs}",
+            "STORAGE__queueServiceUri": f"https://127.0.0.1:{topic}",
+            "STORAGE__tableServiceUri": f"https://127.0.0.1:{tables}",
+            "EVENTS__topicEndpointUri": f"https://127.0.0.1:{topic}/api/events",
+        }
+        return self._worker(DARKROOM, "bench.unpaced_worker", storage)
+
+    def _darkroom_in_process(self) -> Contender:
+        """The same, with dictionaries of its own for storage."""
+        account = "https://in-process.{}.example"
+        storage = {f"STORAGE__{kind}ServiceUri": account.format(kind) for kind in ("blob", "queue", "table")}
+        storage["EVENTS__topicEndpointUri"] = account.format("topic")
+        return self._worker(DARKROOM_IN_PROCESS, "bench.in_process_worker", storage)
+
+    def _worker(self, name: str, program: str, storage: Mapping[str, str]) -> Contender:
+        log = self.directory / f"{program}.log"
+        host = self.stack.enter_context(FunctionsHost(_ROOT, self._app_settings(storage), log, program))
+        return _function(name, host, "image_generations")
 
     def _naive(self) -> Contender:
         """A function that looks at nothing but the request."""
@@ -153,14 +173,11 @@ class Field:
         self.supervisor.wait_ready(child, timeout=60)
         return _http(name, child.pid, int(child.found["port"]))
 
-    def _app_settings(self) -> dict[str, str]:
+    def _app_settings(self, storage: Mapping[str, str]) -> dict[str, str]:
         deployments = [
             {"name": name, "endpoint": self.model, "deployment": name, "model": "gpt-image-1"}
             for name in self.deployments
         ]
-        blobs, tables, topic = (
-            f"https://127.0.0.1:{self._server(kind, 'bench.null_azure')}" for kind in ("blobs", "tables", "topic")
-        )
         identity = self.supervisor.start(
             "identity",
             module("local.identity"),
@@ -172,10 +189,7 @@ class Field:
         return {
             **environment(self.certificates),
             "DEPLOYMENTS": json.dumps(deployments),
-            "STORAGE__blobServiceUri": blobs,
-            "STORAGE__queueServiceUri": topic,
-            "STORAGE__tableServiceUri": tables,
-            "EVENTS__topicEndpointUri": f"{topic}/api/events",
+            **storage,
             "IDENTITY_ENDPOINT": identity.found["url"],
             "IDENTITY_HEADER": "bench",
             "PUBLIC_BASE_URL": "https://darkroom.example",

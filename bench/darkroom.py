@@ -10,10 +10,10 @@ from typing import Final
 
 from bench import process
 from shared.delivery import provenance as provenance_room
-from shared.delivery.blobs import BlobClient
 from shared.delivery.provenance import Provenance
 from shared.delivery.results import ResultTarget, ResultWriter
 from shared.model.decode import decode_images
+from shared.platform.blobs import BlobClient
 from shared.platform.transport import SentBody, http_client
 
 _BEAT: Final = 0.001

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import environments, figures
+from bench.contenders import NAIVE, PASS_THROUGH
 from bench.figures import Figures
 from bench.report import megabytes, milliseconds, ratio
 
@@ -110,41 +111,67 @@ def _imports(part: Part) -> str:
 
 def _passing(part: Part) -> str:
     found = part["figures"]
+    paused = found.get("paused_added_seconds", {})
     rows = [
-        _row("*the model itself*", found["direct_seconds"], "", f"{found['requests_per_second']['direct']:,.0f}"),
+        ("*the model itself*", *_times(found["direct_seconds"], ""), "", "", _rate(found, "direct"), "", ""),
         *(
-            _row(
+            (
                 name,
-                added,
-                "+",
-                f"{found['requests_per_second'][name]:,.0f}",
+                *_times(added, "+"),
+                *_times(paused.get(name), "+"),
+                _rate(found, name),
                 megabytes(found["idle_bytes"][name]),
                 megabytes(found["peak_bytes"][name]),
             )
             for name, added in found["added_seconds"].items()
         ),
-        _row("the whole local stack", found["whole_stack_added_seconds"], "+"),
+        ("the whole local stack", *_times(found["whole_stack_added_seconds"], "+"), "", "", "", "", ""),
     ]
-    new = found["to_pass_through_new_connections"]
-    head = ("", "0.14 MB", "4 images of 3 MB", "requests/s, 16 clients", "memory, idle", "at most")
+    head = (
+        *("", "0.14 MB", "4 images of 3 MB", "0.14 MB, pausing", "4 of 3 MB, pausing"),
+        *("requests/s, 16 clients", "memory, idle", "at most"),
+    )
+    beside = "".join(
+        f"\n\n{name}, to a pass-through that opens a connection for each call, as Darkroom does: "
+        f"{ratio(new['small'])} and {ratio(new['n4'])}."
+        for name, new in found.get("to_new_connections", {}).items()
+    )
+    naive = _to(found["added_seconds"], NAIVE)
     return (
-        f"{_table(head, rows)}\n\n{_targets(part)}\n\nTo a pass-through that opens a connection for each call, as "
-        f"Darkroom does: {ratio(new['small'])} and {ratio(new['n4'])}."
+        f"{_table(head, rows)}\n\n{_targets(part)}\n\nThe naive function, which keeps nothing, adds "
+        f"{naive[0]} and {naive[1]} times what the pass-through does.{beside}"
     )
 
 
-def _row(
-    name: str, seconds: Mapping[str, float], sign: str, rate: str = "", idle: str = "", peak: str = ""
-) -> tuple[str, ...]:
-    return name, *(f"{sign}{milliseconds(seconds[answer])}" for answer in ("small", "n4")), rate, idle, peak
+def _to(added: Mapping[str, Mapping[str, float]], name: str) -> tuple[str, str]:
+    """What `name` adds to what the pass-through adds."""
+    small, large = (ratio(added[name][answer] / added[PASS_THROUGH][answer]) for answer in ("small", "n4"))
+    return small, large
+
+
+def _times(seconds: Mapping[str, float] | None, sign: str) -> tuple[str, str]:
+    if seconds is None:
+        return "", ""
+    return f"{sign}{milliseconds(seconds['small'])}", f"{sign}{milliseconds(seconds['n4'])}"
+
+
+def _rate(found: Part, name: str) -> str:
+    return f"{found['requests_per_second'][name]:,.0f}"
 
 
 def _partials(part: Part) -> str:
-    rows = (
-        (name, milliseconds(share["median"]), milliseconds(share["p95"]))
-        for name, share in part["figures"]["seconds"].items()
-    )
-    return f"{_table(('', 'median', '95 % within'), rows)}\n\n{_targets(part)}"
+    head = ("", "from the model to the client, median", "95 % within", "added, median", "95 % within")
+    tables = [
+        f"Each event {way}:\n\n" + _table(head, (_on_its_way(name, one) for name, one in found.items()))
+        for way, found in part["figures"].get("by_way", {}).items()
+    ]
+    return "\n\n".join([*tables, _targets(part)])
+
+
+def _on_its_way(name: str, found: Part) -> tuple[str, ...]:
+    seconds, added = found["seconds"], found.get("added")
+    more = (f"+{milliseconds(added['median'])}", f"+{milliseconds(added['p95'])}") if added else ("", "")
+    return name, milliseconds(seconds["median"]), milliseconds(seconds["p95"]), *more
 
 
 def _memory(part: Part) -> str:

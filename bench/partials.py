@@ -1,30 +1,39 @@
 """Partial images: how long one that has arrived from the model takes to leave for a client.
 
-Four clients at once, each with a stream of three partial images of 1.5 MB and a completed one, a quarter of a second
-apart. The last bytes of an event say when the model server sent them; measured is until a client has the whole event,
-so the way over loopback, two of them through a gateway, is in the figure.
+Two clients at once, each with a stream of three partial images of 1.5 MB and a completed one, a sixth of a second
+apart. The last bytes of an event say when the model server sent them; measured is until a client has the whole event.
+What a gateway adds to that is how much more it is than the median of the clients that ask the model itself, in the same
+round. The events come in two ways: at once, all 2 MB of them at the speed of memory, so that decrypting and decoding
+them is in the figure; and at the speed of a network, so that it is what happens from the last byte on.
 """
 
 from __future__ import annotations
 
 import re
+import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from bench import answers, clients, contenders
-from bench.contenders import DARKROOM, DIRECT, FASTAPI, PASS_THROUGH, Contender
+from bench.contenders import DARKROOM, DARKROOM_IN_PROCESS, DIRECT, FASTAPI, PASS_THROUGH, READINGS, Contender
 from bench.events import PAUSE_SECONDS
-from bench.report import Result, Target, milliseconds, report
+from bench.report import Result, Target, milliseconds, progress, report
 from local.certificates import ensure_certificates
 
 ON_THE_WAY: Final = 0.010
-CLIENTS: Final = 4
-_STREAMERS: Final = (DIRECT, PASS_THROUGH, FASTAPI, DARKROOM)
+CLIENTS: Final = 2
+WAYS: Final = {"partials": "at once", "paced": "at 1 Gbit/s"}
+"""By name of the answer: how an event comes from the model."""
+_STREAMS: Final = 4
+_STREAMERS: Final = (DIRECT, PASS_THROUGH, FASTAPI, DARKROOM, DARKROOM_IN_PROCESS)
 _SENT = re.compile(rb'"sent": (\d+\.\d+)}$')
 _PARTIAL: Final = b"partial_image"
+
+type Found = dict[str, dict[str, list[list[float]]]]
+"""By way and contender, for each round: seconds of each partial image."""
 
 
 class Stream:
@@ -58,7 +67,7 @@ def run(*, quick: bool) -> Result:
     """Measures, prints and says what was found."""
     print(f"\nPartial images: from the model to one of {CLIENTS} clients")
     rounds = 2 if quick else 5
-    found: dict[str, list[float]] = {name: [] for name in _STREAMERS}
+    found: Found = {way: {name: [] for name in _STREAMERS} for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         certificates = ensure_certificates(directory / "certificates")
@@ -66,14 +75,16 @@ def run(*, quick: bool) -> Result:
         with contenders.field(directory, certificates, given.files) as field:
             there = field.start(_STREAMERS)
             for contender in there:
-                _streams(contender, 1)
-            for _ in range(rounds):
-                for contender in there:
-                    found[contender.name] += _streams(contender, 5)
+                _streams(contender, "partials", 1)
+            for number in range(rounds):
+                progress(f"round {number + 1} of {rounds}")
+                for way in WAYS:
+                    for contender in there:
+                        found[way][contender.name].append(_streams(contender, way, _STREAMS))
     return report(_result(found))
 
 
-def _streams(contender: Contender, each: int) -> list[float]:
+def _streams(contender: Contender, answer: str, each: int) -> list[float]:
     """Seconds on the way of each partial image of `each` streams to each client."""
     heard: list[Stream] = []
 
@@ -82,7 +93,7 @@ def _streams(contender: Contender, each: int) -> list[float]:
         with contender.connect() as connection:
             for _ in range(each):
                 stream = Stream()
-                head = contender.ask(connection, "partials", stream.take)
+                head = contender.ask(connection, answer, stream.take)
                 clients.accepted(head)
                 heard.append(stream)
 
@@ -91,19 +102,44 @@ def _streams(contender: Contender, each: int) -> list[float]:
     return [seconds for stream in heard for seconds in stream.seconds]
 
 
-def _result(found: dict[str, list[float]]) -> Result:
-    shares = {name: {"median": _share(taken, 0.5), "p95": _share(taken, 0.95)} for name, taken in found.items()}
-    for name, share in shares.items():
-        print(f"  {name}: median {milliseconds(share['median'])}, 95 % within {milliseconds(share['p95'])}")
-    count = len(found[DARKROOM])
-    target = Target(
-        "a partial image on its way, 95th percentile",
-        shares[DARKROOM]["p95"],
-        ON_THE_WAY,
-        milliseconds,
-        f"of {count}; without a gateway {milliseconds(shares[DIRECT]['p95'])}",
-    )
-    return Result([target], {"seconds": shares, "partials": count})
+def _result(found: Found) -> Result:
+    by_way: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for answer, way in WAYS.items():
+        taken = found[answer]
+        by_way[way] = {DIRECT: {"seconds": _shares(taken[DIRECT])}}
+        for name in _STREAMERS[1:]:
+            by_way[way][name] = {"seconds": _shares(taken[name]), "added": _shares(_added(taken[name], taken[DIRECT]))}
+        for name, shares in by_way[way].items():
+            more = f"; added: {_shown(shares['added'])}" if "added" in shares else ""
+            print(f"  {way}, {name}: {_shown(shares['seconds'])}{more}")
+    count = sum(map(len, found["partials"][DARKROOM]))
+    targets = [
+        Target(
+            f"a partial image leaves after its arrival, 95th percentile, events {way}; {reading}",
+            one[name]["added"]["p95"],
+            ON_THE_WAY,
+            milliseconds,
+            f"of {count}; a pass-through {milliseconds(one[PASS_THROUGH]['added']['p95'])}",
+        )
+        for way, one in by_way.items()
+        for name, reading in READINGS.items()
+    ]
+    return Result(targets, {"by_way": by_way, "partials": count})
+
+
+def _added(rounds: Sequence[Sequence[float]], direct: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Of each partial image: the seconds beyond the median of the direct way in its round."""
+    pairs = zip(rounds, map(statistics.median, direct), strict=True)
+    return [[one - usual for one in several] for several, usual in pairs]
+
+
+def _shares(rounds: Iterable[Sequence[float]]) -> dict[str, float]:
+    values = [one for several in rounds for one in several]
+    return {"median": _share(values, 0.5), "p95": _share(values, 0.95)}
+
+
+def _shown(shares: Mapping[str, float]) -> str:
+    return f"median {milliseconds(shares['median'])}, 95 % within {milliseconds(shares['p95'])}"
 
 
 def _share(values: Sequence[float], share: float) -> float:

@@ -52,7 +52,7 @@ def memory(found: dict[str, Any]) -> Any:
 
 def _bars(axis: Any, title: str, values: dict[str, float]) -> None:
     names = list(values)
-    colours = [_DARKROOM if name == "Darkroom" else _OTHERS for name in names]
+    colours = [_DARKROOM if name.startswith("Darkroom") else _OTHERS for name in names]
     bars = axis.barh(names, list(values.values()), color=colours)
     axis.bar_label(bars, fmt=lambda value: f"{value:,.0f}" if value >= 100 else f"{value:.1f}", padding=3, fontsize=8)
     axis.set_xlim(0, max(values.values()) * 1.2)

@@ -19,6 +19,11 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
+def progress(what: str) -> None:
+    """A line about what is being measured now, for who waits."""
+    print(f"  ... {what}", flush=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Something measured that may be `most` at the most."""

@@ -32,7 +32,11 @@ class _Unpaced(Pacer):
         return timedelta()
 
 
-if __name__ == "__main__":
+def main() -> None:
     for method in ("reserve", "take_turn", "estimate_wait"):
         setattr(Pacer, method, getattr(_Unpaced, method))
     worker.main()
+
+
+if __name__ == "__main__":
+    main()
