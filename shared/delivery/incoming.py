@@ -31,7 +31,7 @@ MAX_BUFFERED_BYTES: Final = 8 * 2**20
 BLOCK_BYTES: Final = 4 * 2**20
 MAX_IMAGE_BYTES: Final = 64 * 2**20
 _MAGIC_BYTES: Final = 12
-ALL_IMAGES_BYTES: Final = 24 * 2**20
+ALL_IMAGES_BYTES: Final = 12 * 2**20
 """What all images of this process may hold in memory before another one waits to begin."""
 _ROOM_PATIENCE: Final = 2.0
 _LOOK_EVERY: Final = 0.01

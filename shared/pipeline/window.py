@@ -15,7 +15,7 @@ from typing import Final
 
 WINDOW_BYTES: Final = 8 * 2**20
 """What one caller may leave unread."""
-ALL_WINDOWS_BYTES: Final = 24 * 2**20
+ALL_WINDOWS_BYTES: Final = 16 * 2**20
 """What all callers of this process may leave unread together; over it, each is down to its `LEAST_BYTES`."""
 LEAST_BYTES: Final = 256 * 2**10
 PATIENCE: Final = 30.0
