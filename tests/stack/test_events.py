@@ -124,6 +124,7 @@ async def test_a_topic_that_hangs_does_not_hold_up_the_answer(app_client: httpx.
     answer = await generate(app_client)  # the client's own patience is a fifth of the topic's delay
 
     assert answer.status_code == 200
+    await job(app_client, answer.headers["x-darkroom-job"])
     assert len(outbox(stack, answer.headers["x-darkroom-job"])) == 1
 
 
