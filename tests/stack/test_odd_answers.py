@@ -13,6 +13,7 @@ from local.state import StackInfo
 from tests.support.model_control import ModelControl
 from tests.support.peers import events
 from tests.support.requests import generate, job
+from tests.support.waiting import eventually
 from tests.support.signing import picture
 
 IMAGE = base64.b64encode(picture()).decode()
@@ -53,4 +54,5 @@ async def test_an_image_is_stored_and_answered_whatever_stands_beside_it(
     job_id = answer.headers["x-darkroom-job"]
     assert len((await job(app_client, job_id))["images"]) == 1
     assert (await app_client.get(f"/api/images/{job_id}/0/provenance")).status_code == 200
-    assert [event["type"] for event in events(stack, job_id)] == ["Darkroom.Job.Succeeded"]
+    told = await eventually(lambda: events(stack, job_id), what="the job's event")
+    assert {event["type"] for event in told} == {"Darkroom.Job.Succeeded"}
