@@ -13,8 +13,8 @@ from local.state import StackInfo
 from tests.support.model_control import ModelControl
 from tests.support.peers import events
 from tests.support.requests import generate, job
-from tests.support.waiting import eventually
 from tests.support.signing import picture
+from tests.support.waiting import eventually
 
 IMAGE = base64.b64encode(picture()).decode()
 
