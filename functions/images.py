@@ -79,7 +79,7 @@ async def _answer(req: Request, kind: str, deployment: str | None) -> Response:
 
 
 async def _accept(req: Request, kind: str, deployment: str | None, deadline: datetime) -> tuple[Begun, AcceptedRequest]:
-    """Read, check and accept the request. What was read is let go here: the call that follows takes minutes."""
+    """Read, check and accept the request. Its body is let go here: the call that follows takes minutes."""
     caller, asked = web.caller(req), repeats.asked(req.headers)
     intake = await accept.intake()
     try:
@@ -105,7 +105,7 @@ async def _work(
     begun: Begun, accepted: AcceptedRequest, deadline: datetime, relay: Relay, req: Request, *, passes: bool
 ) -> Job:
     """Run the job, or wait for the one that was joined, in a task that a caller who leaves does not cancel."""
-    error: DarkroomError | None = DarkroomError("internal_error", "Darkroom failed; the log of the app says why.")
+    error: DarkroomError | None = web.internal_error()
     try:
         if begun.joined:
             job = await waiting.for_end(begun.job, deadline, req.is_disconnected)

@@ -1,4 +1,4 @@
-"""Answers whose bytes come from storage, and callers who do not take them: each holds a connection to storage."""
+"""Answers that leave in pieces, and callers who do not take them: each holds a connection to storage, or memory."""
 
 import asyncio
 import logging

@@ -1,15 +1,15 @@
 """Answers that leave while they come into being: the model's document as it arrives, and streams of events."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
-from azurefunctions.extensions.http.fastapi import Response, StreamingResponse
+from azurefunctions.extensions.http.fastapi import Response
 from starlette.types import Send
 
 from functions import web
+from functions.patience import PatientResponse
 from shared.errors import DarkroomError
 from shared.jobs.job import Job, Status
 from shared.pipeline import read
@@ -20,34 +20,25 @@ from shared.settings import settings
 KEEP_ALIVE_SECONDS: Final = 15.0
 """After this long without an event a comment is sent, which every client passes over and no proxy takes for silence.
 Until then a stream's answer is held back, so that a refusal can still be one by its status."""
-_LOOK_EVERY: Final = 5.0
 
 log = logging.getLogger("darkroom")
 
 
-class RelayedResponse(StreamingResponse):  # type: ignore[misc]  # the extension ships without types
-    """Sends what is in a window. Cut off, without an end, when the answer breaks off or the caller takes nothing more:
-    then nobody can take a part of it for the whole."""
+class RelayedResponse(PatientResponse):
+    """Sends what is in a window. Cut off, without an end, when the answer breaks off or the window has let its reader
+    go: then nobody can take a part of it for the whole."""
 
     def __init__(self, window: Window, body: AsyncIterator[bytes], headers: dict[str, str], media_type: str) -> None:
         super().__init__(body, headers=headers, media_type=media_type)
         self._window = window
 
     async def stream_response(self, send: Send) -> None:
-        sending = asyncio.ensure_future(super().stream_response(send))
-        gone = asyncio.ensure_future(self._window.gone.wait())
         try:
-            while not sending.done() and not gone.done():
-                await asyncio.wait({sending, gone}, timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
-                if self._window.is_stalled():
-                    log.warning("a caller took nothing of its answer for too long; it was dropped, its job was not")
-                    break
-            if sending.done():
-                with contextlib.suppress(BrokenOffError):
-                    sending.result()
+            await super().stream_response(send)
+        except BrokenOffError:
+            if self._window.gone.is_set():
+                log.warning("a caller took its answer too slowly; it was dropped, its job was not")
         finally:
-            sending.cancel()
-            gone.cancel()
             self._window.drop()
 
 
@@ -85,11 +76,6 @@ async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
     if relay.passes or relay.told_error:
         return
     # Nothing came through: the request repeats another's, or the service has answered with a document.
-    async for piece in relay.window.passing(_stored(run)):
-        yield piece
-
-
-async def _stored(run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
     try:
         job = await run
         if job.status is not Status.SUCCEEDED:

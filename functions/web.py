@@ -64,6 +64,11 @@ def as_error(where: str, error: Exception) -> DarkroomError:
     if isinstance(error, ClientDisconnect):
         return DarkroomError("invalid_value", "The caller left before the whole request had come.")
     telemetry.log_unexpected(where, error)
+    return internal_error()
+
+
+def internal_error() -> DarkroomError:
+    """What a caller is told of a failure nobody foresaw."""
     return DarkroomError("internal_error", "Darkroom failed; the log of the app says why.")
 
 

@@ -71,14 +71,14 @@ class Relay:
         if closing < 0:  # white space behind what may be the end
             self._tail = (*self._tail, data)
             return
-        await self._put([*self._tail, data[:closing]])
+        await self.window.put([*self._tail, data[:closing]])
         self._tail = (data[closing:],)
 
     async def part(self, raw: Sequence[bytes]) -> None:
         if self.passes:
             await self._pass_tail()
             self.within_event = True
-            await self._put(raw)
+            await self.window.put(raw)
 
     async def event(self, event: Event) -> None:
         if not self.passes:
@@ -97,7 +97,7 @@ class Relay:
             if not self._until_stored:
                 await self._pass_tail()
         else:
-            await self._put(event.raw)
+            await self.window.put(event.raw)
             self.within_event = False
 
     async def ended(self) -> None:
@@ -117,7 +117,7 @@ class Relay:
                 return
             else:
                 self.told_error = True
-                await self._put([error_event(error)])
+                await self.window.put([error_event(error)])
             self.window.close()
         elif self.passes and self._whole and error is None:
             await self._finish()
@@ -135,11 +135,8 @@ class Relay:
         if self._tail:
             tail, self._tail = self._tail, ()
             self._told_image = True
-            await self._put(tail)
+            await self.window.put(tail)
             self.within_event = False
-
-    async def _put(self, pieces: Sequence[bytes]) -> None:
-        await self.window.put(pieces)
 
 
 def error_event(error: DarkroomError) -> bytes:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 WINDOW_BYTES: Final = 8 * 2**20
@@ -19,7 +19,7 @@ ALL_WINDOWS_BYTES: Final = 16 * 2**20
 """What all callers of this process may leave unread together; over it, each is down to its `LEAST_BYTES`."""
 LEAST_BYTES: Final = 256 * 2**10
 PATIENCE: Final = 30.0
-"""Seconds that a full window is waited for, and that a caller may take nothing."""
+"""Seconds that a full window is waited for."""
 ALL_PATIENCE: Final = 120.0
 """Seconds that an answer is slowed by its reader in all, so that one who takes a little now and then does not make the
 call to the model end in a timeout."""
@@ -49,7 +49,6 @@ class Window:
         self._more = asyncio.Event()
         self._closed_at: float | None = None
         self._broken = False
-        self._taken_at: float | None = None
         self._patience = ALL_PATIENCE
 
     def __del__(self) -> None:
@@ -91,41 +90,21 @@ class Window:
         self.close()
 
     async def take(self, patience: float | None = None) -> bytes:
-        """The next bytes; empty at the end. Raises `TimeoutError` after `patience` seconds, `BrokenOffError`."""
-        self._taken_at = None
-        try:
-            while not self._pieces:
-                if self._broken:
-                    raise BrokenOffError
-                if self._closed_at is not None:
-                    return b""
-                self._more.clear()
-                await asyncio.wait_for(self._more.wait(), patience)
-            piece = self._pieces.popleft()
-            self._count(-len(piece))
-            self._space.set()
-            return piece
-        finally:
-            self._taken_at = time.monotonic()
-
-    async def passing(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """`pieces`, which come from elsewhere, for the reader of this window: it is to come back for them alike."""
-        while True:
-            self._taken_at = None
-            try:
-                piece = await anext(pieces, None)
-            finally:
-                self._taken_at = time.monotonic()
-            if piece is None:
-                return
-            yield piece
-
-    def is_stalled(self) -> bool:
-        """Whether the reader has not come back for more in all its time."""
-        now = time.monotonic()
-        if self._taken_at is not None and now - self._taken_at > PATIENCE:
-            return True
-        return self._closed_at is not None and now - self._closed_at > LAST_PATIENCE
+        """The next bytes; empty at the end. Raises `TimeoutError` after `patience` seconds, `BrokenOffError`; that also
+        for a reader who was let go."""
+        if self._closed_at is not None and time.monotonic() - self._closed_at > LAST_PATIENCE:
+            self.drop()
+        while not self._pieces:
+            if self._broken or self.gone.is_set():
+                raise BrokenOffError
+            if self._closed_at is not None:
+                return b""
+            self._more.clear()
+            await asyncio.wait_for(self._more.wait(), patience)
+        piece = self._pieces.popleft()
+        self._count(-len(piece))
+        self._space.set()
+        return piece
 
     def drop(self) -> None:
         """Let the reader go, and what it has not read."""
@@ -133,6 +112,7 @@ class Window:
         self._pieces.clear()
         self._count(-self._held)
         self._space.set()
+        self._more.set()
 
     def _fits(self, size: int) -> bool:
         if self._held < LEAST_BYTES:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from functions import images, streaming
+from functions import images, patience, streaming
 from shared.jobs.job import Status
 from shared.model.events import decode_events
 from shared.model.listening import Event
@@ -129,8 +129,7 @@ async def test_an_answer_that_breaks_off_has_no_end_and_a_repeat_learns_why(app:
 async def test_a_caller_who_never_reads_is_dropped_and_its_job_is_not(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "_LOOK_EVERY", 0.05)
-    monkeypatch.setattr("shared.pipeline.window.PATIENCE", 0.2)
+    monkeypatch.setattr(patience, "PATIENCE", 0.2)
     response = await ask({**REQUEST, "n": 2})
 
     async def receive() -> dict[str, Any]:
@@ -165,8 +164,7 @@ async def test_nothing_keeps_a_stream_alive_in_the_middle_of_an_event(monkeypatc
 async def test_a_repeated_stream_is_not_cut_while_its_caller_reads(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     await body_of(await ask(STREAM, idempotency_key="order 10"))
     again = await ask(STREAM, idempotency_key="order 10")
-    monkeypatch.setattr(streaming, "_LOOK_EVERY", 0.02)
-    monkeypatch.setattr("shared.pipeline.window.PATIENCE", 0.3)
+    monkeypatch.setattr(patience, "PATIENCE", 0.3)
     pieces = 0
 
     async def receive() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -230,28 +230,32 @@ async def test_all_windows_together_are_bounded_and_each_still_gets_on(monkeypat
     await asyncio.gather(*writers)
 
 
-@pytest.mark.parametrize("stall", [lambda window: None, lambda window: window.close()])
-async def test_a_reader_that_does_not_come_back_is_seen(
-    monkeypatch: pytest.MonkeyPatch, stall: Callable[[Window], None]
-) -> None:
+async def test_a_reader_who_was_let_go_is_told_when_it_comes_back() -> None:
     window = Window()
     await window.put([b"one", b"two"])
     assert await window.take() == b"one"
-    assert not window.is_stalled()
-    stall(window)
-    monkeypatch.setattr(windows, "PATIENCE", -1.0)
-    assert window.is_stalled()
     window.drop()
+    with pytest.raises(BrokenOffError):
+        await window.take()
 
 
-async def test_a_reader_that_waits_for_more_is_not_stalled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "PATIENCE", -1.0)
+async def test_a_reader_who_waits_is_told_that_it_was_let_go() -> None:
     window = Window()
     reading = asyncio.create_task(window.take())
-    await eventually(lambda: not reading.done() and window._taken_at is None, what="a reader that waits")
-    assert not window.is_stalled()
+    await asyncio.wait([reading], timeout=0.01)
+    window.drop()
+    with pytest.raises(BrokenOffError):
+        await asyncio.wait_for(reading, 5)
+
+
+async def test_what_is_left_of_an_answer_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "LAST_PATIENCE", -1.0)
+    window, before = Window(), Window.unread
+    await window.put([b"one"])
     window.close()
-    assert await reading == b""
+    with pytest.raises(BrokenOffError):
+        await window.take()
+    assert Window.unread == before
 
 
 # -- a model that is asked again ---------------------------------------------------------------------------------------
@@ -343,28 +347,3 @@ async def test_an_event_that_clients_take_for_no_error_does_not_stand_for_one(qu
     body = await read(relay.window)
     assert body.count(b"event: error") == 1
     assert b'"code":"outcome_unknown"' in body
-
-
-async def test_what_comes_from_elsewhere_is_the_readers_to_take_and_not_the_windows_to_hold(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(windows, "PATIENCE", 0.05)
-    window = Window()
-    window.close()
-    assert await window.take() == b""
-    late = asyncio.Event()
-
-    async def elsewhere() -> AsyncIterator[bytes]:
-        await late.wait()
-        yield b"one"
-        yield b"two"
-
-    pieces = window.passing(elsewhere())
-    first = asyncio.ensure_future(anext(pieces))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(first), 0.1)
-    assert not window.is_stalled(), "it is not the reader that is waited for"
-    late.set()
-    assert await first == b"one"
-    await eventually(window.is_stalled, what="a reader that does not come back")
-    assert [piece async for piece in pieces] == [b"two"]
