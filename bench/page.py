@@ -111,7 +111,7 @@ def _imports(part: Part) -> str:
 
 def _passing(part: Part) -> str:
     found = part["figures"]
-    paused = found.get("paused_added_seconds", {})
+    paused = found["paused_added_seconds"]
     rows = [
         ("*the model itself*", *_times(found["direct_seconds"], ""), "", "", _rate(found, "direct"), "", ""),
         *(
@@ -134,7 +134,7 @@ def _passing(part: Part) -> str:
     beside = "".join(
         f"\n\n{name}, to a pass-through that opens a connection for each call, as Darkroom does: "
         f"{ratio(new['small'])} and {ratio(new['n4'])}."
-        for name, new in found.get("to_new_connections", {}).items()
+        for name, new in found["to_new_connections"].items()
     )
     naive = _to(found["added_seconds"], NAIVE)
     return (
@@ -163,7 +163,7 @@ def _partials(part: Part) -> str:
     head = ("", "from the model to the client, median", "95 % within", "added, median", "95 % within")
     tables = [
         f"Each event {way}:\n\n" + _table(head, (_on_its_way(name, one) for name, one in found.items()))
-        for way, found in part["figures"].get("by_way", {}).items()
+        for way, found in part["figures"]["by_way"].items()
     ]
     return "\n\n".join([*tables, _targets(part)])
 

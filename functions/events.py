@@ -1,6 +1,5 @@
 """The events of a job as server-sent events, for a page that shows its picture emerge."""
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
@@ -11,15 +10,11 @@ from functions import web
 from functions.patience import PatientResponse
 from shared.pipeline import following, read
 from shared.pipeline.following import Told
+from shared.platform import server_sent_events as sse
 
 blueprint = func.Blueprint()
 
 _RETRY = b"retry: 1000\n\n"
-_KEEP_ALIVE = b": keep-alive\n\n"
-_HEADERS = {
-    "cache-control": "no-store",
-    "x-accel-buffering": "no",  # proxies that know it pass each event on at once
-}
 
 
 @blueprint.route(route="api/jobs/{id}/events", methods=["GET"])
@@ -32,16 +27,11 @@ async def get_job_events(req: Request) -> Response:
     events = await following.follow(job, req.headers.get(following.LAST_EVENT_ID, ""))
     if events is None:
         return Response(status_code=204)
-    return PatientResponse(_stream(events), media_type="text/event-stream", headers=_HEADERS)
+    return PatientResponse(_stream(events), media_type=sse.MEDIA_TYPE, headers=dict(sse.HEADERS))
 
 
 async def _stream(events: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:
     async with aclosing(events):
         yield _RETRY
         async for event in events:
-            yield _KEEP_ALIVE if event is None else _written(event)
-
-
-def _written(event: Told) -> bytes:
-    data = json.dumps(event.data, ensure_ascii=False, separators=(",", ":"))
-    return f"id: {event.id}\nevent: {event.name}\ndata: {data}\n\n".encode(errors="replace")
+            yield sse.KEEP_ALIVE if event is None else sse.written(event.name, event.data, event_id=event.id)

@@ -23,6 +23,7 @@ from shared.jobs.job import Job, Status
 from shared.pipeline import accept, read, repeats, run, waiting
 from shared.pipeline.accept import Begun
 from shared.pipeline.relay import Relay
+from shared.platform import server_sent_events as sse
 from shared.platform import telemetry
 from shared.settings import settings
 
@@ -131,19 +132,20 @@ async def _respond(
     begun: Begun, request: ImageRequest, relay: Relay, work: asyncio.Task[Job], deadline: datetime
 ) -> Response:
     """What there is to answer first: the answer as it begins to pass through `relay`, or the end of the job."""
+    # A stream is held back until it would have to be kept alive: until then a refusal can still be one by its status.
     left = max((deadline - datetime.now(UTC)).total_seconds(), 0.0)
-    await _first(work, relay, min(left, streaming.KEEP_ALIVE_SECONDS) if request.stream else left)
+    await _first(work, relay, min(left, sse.KEEP_ALIVE_SECONDS) if request.stream else left)
     headers: dict[str, str] = {}
     if work.done():
         job = work.result()
         if job.status is not Status.SUCCEEDED:
             return _failure(job)
         if not relay.passes and not request.stream:
-            return await _render(job)
+            return await _render(job, request)
         with contextlib.suppress(DarkroomError):  # what has come is not withheld over what is said beside it
             headers = await read.headers(job)
     if request.stream:
-        return streaming.events(relay, begun.job.id, work, headers)
+        return streaming.events(relay, begun.job.id, request, work, headers)
     if relay.passes:
         return streaming.document(relay, begun.job.id, headers)
     return _unfinished(begun.job, streaming.still_running(begun.job))
@@ -165,8 +167,8 @@ def _unfinished(job: Job, error: DarkroomError) -> Response:
     return web.error_response(error, {"x-darkroom-job": job.id, "x-should-retry": "false"})
 
 
-async def _render(job: Job) -> Response:
-    body, headers = await read.answer(job)
+async def _render(job: Job, request: ImageRequest) -> Response:
+    body, headers = await read.answer(job, request)
     headers["content-length"] = str(body.length)
     return PatientResponse(body.chunks(await read.blobs_client()), media_type="application/json", headers=headers)
 

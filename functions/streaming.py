@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Final
 
 from azurefunctions.extensions.http.fastapi import Response
 from starlette.types import Send
@@ -11,15 +10,13 @@ from starlette.types import Send
 from functions import web
 from functions.patience import PatientResponse
 from shared.errors import DarkroomError
+from shared.images.request import ImageRequest
 from shared.jobs.job import Job, Status
 from shared.pipeline import read
 from shared.pipeline.relay import Relay, error_event
 from shared.pipeline.window import BrokenOffError, Window
+from shared.platform import server_sent_events as sse
 from shared.settings import settings
-
-KEEP_ALIVE_SECONDS: Final = 15.0
-"""After this long without an event a comment is sent, which every client passes over and no proxy takes for silence.
-Until then a stream's answer is held back, so that a refusal can still be one by its status."""
 
 log = logging.getLogger("darkroom")
 
@@ -56,19 +53,21 @@ async def _pieces(window: Window) -> AsyncIterator[bytes]:
         yield piece
 
 
-def events(relay: Relay, job_id: str, run: asyncio.Task[Job], headers: dict[str, str]) -> Response:
+def events(
+    relay: Relay, job_id: str, request: ImageRequest, run: asyncio.Task[Job], headers: dict[str, str]
+) -> Response:
     """The events that pass through `relay`, and how `run` ends."""
-    headers = {"x-darkroom-job": job_id, "cache-control": "no-cache", "x-accel-buffering": "no", **headers}
-    return RelayedResponse(relay.window, _events(relay, run), headers, "text/event-stream")
+    headers = {"x-darkroom-job": job_id, **sse.HEADERS, **headers}
+    return RelayedResponse(relay.window, _events(relay, request, run), headers, sse.MEDIA_TYPE)
 
 
-async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
+async def _events(relay: Relay, request: ImageRequest, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
     while True:
         try:
-            piece = await relay.window.take(KEEP_ALIVE_SECONDS)
+            piece = await relay.window.take(sse.KEEP_ALIVE_SECONDS)
         except TimeoutError:
             if not relay.within_event:
-                yield b": keep-alive\n\n"
+                yield sse.KEEP_ALIVE
             continue
         if not piece:
             break
@@ -80,7 +79,7 @@ async def _events(relay: Relay, run: asyncio.Task[Job]) -> AsyncIterator[bytes]:
         job = await run
         if job.status is not Status.SUCCEEDED:
             raise failure(job)
-        body, _ = await read.answer(job, streamed=True)
+        body, _ = await read.answer(job, request, streamed=True)
         async for piece in body.chunks(await read.blobs_client()):
             yield piece
     except Exception as error:  # noqa: BLE001 - the answer has begun: whatever it is can only be told as an event

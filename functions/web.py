@@ -12,6 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from functions.arriving import Held, in_time
 from shared.errors import DarkroomError
+from shared.images.fields import refuse_unknown
 from shared.platform import incoming, principals, strict_json, telemetry
 from shared.platform.blobs import BlobResponse
 from shared.platform.principals import Caller
@@ -90,15 +91,12 @@ def query(req: Request, *names: str) -> dict[str, str]:
 
     Raises `unknown_parameter`, and `invalid_value` for one that is given twice.
     """
-    given = [(name, value) for name, value in req.query_params.multi_items() if name != "code"]
-    found = dict(given)
-    if unknown := found.keys() - set(names):
-        name = min(unknown)
-        raise DarkroomError("unknown_parameter", f"Unknown parameter: '{name[:100]}'.", param=name[:100])
-    for name in found:
-        if sum(name == other for other, _ in given) > 1:
+    given = {name: value for name, value in req.query_params.items() if name != "code"}
+    refuse_unknown(sorted(given), names)
+    for name in given:
+        if len(req.query_params.getlist(name)) > 1:
             raise DarkroomError("invalid_value", f"'{name}' is given more than once; send it once.", param=name)
-    return found
+    return given
 
 
 def content_type(req: Request) -> str:

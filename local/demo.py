@@ -102,7 +102,7 @@ class Demo:
         """What is in Blob Storage now, fetched by its links and held against what the app answered."""
         print("\nWhat was stored (container results)\n")
         for job_id, document in self.jobs.items():
-            self.jobs[job_id] = document = _checked(self.app.get(f"/api/jobs/{job_id}"), 200).json()
+            self.jobs[job_id] = document = self._ended(job_id)
             cost = document["cost"]
             price = f"{cost['amount']} {cost['currency']}" if cost["amount"] else "unknown"
             print(f"   job {job_id}  {document['kind']}, cost {price}, {document['usage']['total_tokens']} tokens")
@@ -154,6 +154,17 @@ class Demo:
             if time.monotonic() - started > PATIENCE_SECONDS:
                 raise DemoError(f"The job has not ended after {PATIENCE_SECONDS:.0f} s; it is {state}.")
             # Retry-After is for a model that takes a minute; whoever looks on wants to see it sooner.
+            time.sleep(0.2)
+
+    def _ended(self, job_id: str) -> dict[str, Any]:
+        """The job's document at its end, before which its answer may have come: that passes on while it is stored."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            document: dict[str, Any] = _checked(self.app.get(f"/api/jobs/{job_id}"), 200).json()
+            if document["finished_at"]:
+                return document
+            if time.monotonic() > end:
+                raise DemoError(f"Job {job_id} has not ended after {PATIENCE_SECONDS:.0f} s.")
             time.sleep(0.2)
 
     def _linked(self, image: dict[str, Any]) -> bytes:

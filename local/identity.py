@@ -26,7 +26,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ SYSTEM_ASSIGNED = "system"
 LIFETIME_SECONDS = 24 * 60 * 60
 _SELECTORS = ("client_id", "principal_id", "object_id", "mi_res_id")
 _KEPT_REQUESTS = 10_000
+
+type Flaw = Literal["missing", "unreadable", "audience", "expired"]
+"""What is wrong with a bearer token."""
 
 
 def make_token(resource: str, client_id: str = SYSTEM_ASSIGNED, lifetime: int = LIFETIME_SECONDS) -> str:
@@ -60,8 +63,9 @@ def make_token(resource: str, client_id: str = SYSTEM_ASSIGNED, lifetime: int = 
         "appid": client_id,
         "ver": "1.0",
     }
-    unsigned = f"{_encode(json.dumps({'alg': 'HS256', 'typ': 'JWT'}).encode())}.{_encode(json.dumps(claims).encode())}"
-    return f"{unsigned}.{_encode(hmac.new(b'local', unsigned.encode(), hashlib.sha256).digest())}"
+    header = {"alg": "HS256", "typ": "JWT"}
+    unsigned = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+    return f"{unsigned}.{base64url(hmac.new(b'local', unsigned.encode(), hashlib.sha256).digest())}"
 
 
 def read_claims(token: str) -> dict[str, Any]:
@@ -75,7 +79,24 @@ def read_claims(token: str) -> dict[str, Any]:
     return payload
 
 
-def _encode(data: bytes) -> str:
+def judge_bearer(authorization: str, audience: str) -> tuple[str | None, Flaw | None]:
+    """Return the audience that the token of an `Authorization` header names, and what speaks against it."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        return None, "missing"
+    try:
+        claims = read_claims(token.strip())
+        expires = float(claims["exp"])
+    except (ValueError, KeyError, TypeError):
+        return None, "unreadable"
+    named = claims.get("aud")
+    if str(named).rstrip("/") != audience:
+        return named, "audience"
+    return named, "expired" if expires < time.time() else None
+
+
+def base64url(data: bytes) -> str:
+    """Encode without padding, as JSON Web Signatures have it (RFC 7515, section 2)."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 

@@ -20,7 +20,6 @@ https://learn.microsoft.com/azure/key-vault/general/authentication-requests-and-
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import base64
 import hashlib
@@ -30,7 +29,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
@@ -40,16 +38,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.environment import VAULT_CERTIFICATE
-from local.identity import TENANT_ID, read_claims
+from local.faults import Fault, next_fault, read_faults
+from local.identity import TENANT_ID, Flaw, base64url, judge_bearer
 from local.model.certificates import CA_FILE, signing_certificate
-from local.serving import read_json, serve
+from local.serving import https_parser, read_json, serve
 
 AUDIENCE = "https://vault.azure.net"
 EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 """The extended key usage of the certificate: the one that readers of C2PA take without being told."""
 _API_VERSIONS = {"7.4", "7.5", "7.6", "2025-07-01"}
 _KEPT = 10_000
-_FAULT_KNOBS = {"count", "status", "delay_seconds"}
+_FAULT_MEMBERS = {"count", "status", "delay_seconds"}
+_FLAWS: dict[Flaw, str] = {
+    "missing": "AKV10000: Request is missing a Bearer or PoP token.",
+    "unreadable": "AKV10001: The bearer token could not be read.",
+    "audience": "AKV10022: Invalid audience.",
+    "expired": "AKV10003: The token has expired.",
+}
 _CURVES: dict[str, tuple[str, str, hashes.HashAlgorithm]] = {
     "secp256r1": ("P-256", "ES256", hashes.SHA256()),
     "secp384r1": ("P-384", "ES384", hashes.SHA384()),
@@ -66,12 +71,12 @@ class KeyVault:
 
     def __init__(self, certificate: x509.Certificate, key: Key) -> None:
         self.requests: list[dict[str, Any]] = []
-        self.faults: list[dict[str, Any]] = []
+        self.faults: list[Fault] = []
         self._key = key
         self._certificate = certificate
         der = certificate.public_bytes(serialization.Encoding.DER)
         self._cer = base64.b64encode(der).decode()
-        self._thumbprint = _encode(hashlib.sha1(der, usedforsecurity=False).digest())
+        self._thumbprint = base64url(hashlib.sha1(der, usedforsecurity=False).digest())
         self._version = hashlib.sha256(der).hexdigest()[:32]
         self.app = Starlette(
             routes=[
@@ -103,7 +108,7 @@ class KeyVault:
         record: dict[str, Any] = {"time": time.time(), "path": request.url.path, "audience": None}
         self.requests.append(record)
         del self.requests[:-_KEPT]
-        fault = self._next_fault()
+        fault = next_fault(self.faults)
         await asyncio.sleep(fault.get("delay_seconds", 0))
         response = self._refused(request, record)
         if response is None and "status" in fault:
@@ -114,24 +119,16 @@ class KeyVault:
         return response
 
     def _refused(self, request: Request, record: dict[str, Any]) -> Response | None:
-        if problem := _token_problem(request, record):
+        record["audience"], flaw = judge_bearer(request.headers.get("authorization", ""), AUDIENCE)
+        if flaw:
             challenge = f'Bearer authorization="https://login.microsoftonline.com/{TENANT_ID}", resource="{AUDIENCE}"'
-            return _refusal(401, problem, "Unauthorized", {"WWW-Authenticate": challenge})
+            return _refusal(401, _FLAWS[flaw], "Unauthorized", {"WWW-Authenticate": challenge})
         if request.query_params.get("api-version") not in _API_VERSIONS:
             return _refusal(400, "The specified version is not recognized.", "BadParameter")
         name, version = request.path_params["name"], request.path_params.get("version")
         if name != VAULT_CERTIFICATE or version not in (None, self._version):
             return _refusal(404, f"{name} was not found in this key vault.")
         return None
-
-    def _next_fault(self) -> dict[str, Any]:
-        if not self.faults:
-            return {}
-        fault = self.faults[0]
-        fault["count"] -= 1
-        if fault["count"] <= 0:
-            self.faults.pop(0)
-        return fault
 
     def _describe_certificate(self, request: Request) -> Response:
         attributes = {
@@ -167,7 +164,7 @@ class KeyVault:
         if digest is None or len(digest) != method.digest_size:
             return _refusal(400, "Property value has invalid value or length", "BadParameter")
         signature = _signature(self._key, method, digest)
-        return JSONResponse({"kid": self._identifier(request, "keys"), "value": _encode(signature)})
+        return JSONResponse({"kid": self._identifier(request, "keys"), "value": base64url(signature)})
 
     def _identifier(self, request: Request, kind: str) -> str:
         return f"https://{request.url.netloc}/{kind}/{VAULT_CERTIFICATE}/{self._version}"
@@ -183,10 +180,10 @@ class KeyVault:
         if request.method == "DELETE":
             self.faults = []
         elif request.method == "PUT":
-            wanted = await read_json(request)
-            if problem := _behaviour_problem(wanted):
-                return JSONResponse({"error": problem}, status_code=400)
-            self.faults = [{**fault, "count": fault.get("count", 1)} for fault in wanted.get("faults", [])]
+            try:
+                self.faults = read_faults(await read_json(request), members=_FAULT_MEMBERS)
+            except ValueError as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
         return JSONResponse({"faults": self.faults})
 
 
@@ -200,9 +197,10 @@ def _public(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> dict[str, str]
     """The members of a JSON Web Key (RFC 7518, section 6)."""
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
-        return {"kty": "RSA", "n": _encode(numbers.n.to_bytes(key.key_size // 8)), "e": _encode(numbers.e.to_bytes(3))}
+        n, e = base64url(numbers.n.to_bytes(key.key_size // 8)), base64url(numbers.e.to_bytes(3))
+        return {"kty": "RSA", "n": n, "e": e}
     point, length = key.public_numbers(), (key.key_size + 7) // 8
-    x, y = _encode(point.x.to_bytes(length)), _encode(point.y.to_bytes(length))
+    x, y = base64url(point.x.to_bytes(length)), base64url(point.y.to_bytes(length))
     return {"kty": "EC", "crv": _CURVES[key.curve.name][0], "x": x, "y": y}
 
 
@@ -214,38 +212,9 @@ def _signature(key: Key, method: hashes.HashAlgorithm, digest: bytes) -> bytes:
     return r.to_bytes(length) + s.to_bytes(length)
 
 
-def _token_problem(request: Request, record: dict[str, Any]) -> str | None:
-    """Return why the request is not authorized, or None. The audience goes into `record`; the token nowhere."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        return "AKV10000: Request is missing a Bearer or PoP token."
-    try:
-        claims = read_claims(token.strip())
-        expires = float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
-        return "AKV10001: The bearer token could not be read."
-    record["audience"] = claims.get("aud")
-    if str(claims.get("aud")).rstrip("/") != AUDIENCE:
-        return "AKV10022: Invalid audience."
-    return "AKV10003: The token has expired." if expires < time.time() else None
-
-
-def _behaviour_problem(wanted: Any) -> str | None:
-    faults = wanted.get("faults", []) if isinstance(wanted, dict) and not wanted.keys() - {"faults"} else None
-    if not isinstance(faults, list) or not all(isinstance(fault, dict) for fault in faults):
-        return 'behaviour is a JSON object with one member, "faults", a list of objects'
-    if unknown := {name for fault in faults for name in fault} - _FAULT_KNOBS:
-        return f"unknown members of a fault: {', '.join(sorted(unknown))}"
-    return None
-
-
 def _refusal(status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None) -> Response:
     body = {"error": {"code": code or _CODES.get(status, "InternalError"), "message": message}}
     return JSONResponse(body, status_code=status, headers={"x-ms-request-id": str(uuid.uuid4()), **(headers or {})})
-
-
-def _encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _decode(value: Any) -> bytes | None:
@@ -265,20 +234,10 @@ def open_vault(state_dir: Path) -> KeyVault:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; print `ready https://127.0.0.1:<port>` once listening."""
-    parser = argparse.ArgumentParser(prog="python -m local.key_vault", description="Local Key Vault.")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--cert", required=True)
-    parser.add_argument("--key", required=True)
+    parser = https_parser("python -m local.key_vault", "Local Key Vault.")
     parser.add_argument("--state-dir", type=Path, required=True, help=f"keeps the signing certificate and {CA_FILE}")
     options = parser.parse_args(arguments)
-    config = uvicorn.Config(
-        open_vault(options.state_dir).app,
-        ssl_certfile=options.cert,
-        ssl_keyfile=options.key,
-        log_level="warning",
-        access_log=False,
-    )
-    serve(config, options.port)
+    serve(open_vault(options.state_dir).app, options.port, options.cert, options.key)
     return 0
 
 

@@ -18,7 +18,6 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-import uvicorn
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -212,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m local.otlp", description="Local receiver of telemetry (OTLP).")
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args(arguments)
-    serve(uvicorn.Config(Receiver().app, log_level="warning", access_log=False), options.port)
+    serve(Receiver().app, options.port)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""How the stack's small https servers listen: on loopback, on any free port, saying so when they serve."""
+"""How the stack's small servers listen: on loopback, on any free port, saying so when they serve."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import signal
@@ -10,6 +11,7 @@ import sys
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 from starlette.requests import Request
 
 
@@ -21,10 +23,29 @@ class _AnnouncingServer(uvicorn.Server):
             print(f"ready {scheme}://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)
 
 
-def serve(config: uvicorn.Config, port: int) -> None:
-    """Serve until SIGTERM or SIGINT on `port` (0: any free one) of 127.0.0.1; print `ready <url>` once listening."""
+def https_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The options of a server that `serve`s over https: `port`, `cert` and `key`."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--cert", required=True)
+    parser.add_argument("--key", required=True)
+    return parser
+
+
+def serve(app: Starlette, port: int, cert: str | None = None, key: str | None = None) -> None:
+    """Serve until SIGTERM or SIGINT on `port` (0: any free one) of 127.0.0.1; print `ready <url>` once listening.
+
+    Over https with the files `cert` and `key`, else over plain HTTP.
+    """
     listener = listen(port)
-    config.timeout_graceful_shutdown = config.timeout_graceful_shutdown or 2
+    config = uvicorn.Config(
+        app,
+        ssl_certfile=cert,
+        ssl_keyfile=key,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn raises it again once it has closed
     with listener:
         asyncio.run(_AnnouncingServer(config).serve(sockets=[listener]))

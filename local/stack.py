@@ -32,6 +32,7 @@ from local.azurite import READY as AZURITE_READY
 from local.azurite import azurite_command, service_uri
 from local.certificates import Certificates, ensure_certificates
 from local.infrastructure import create_storage
+from local.model.certificates import CA_FILE
 from local.ports import HeldPorts
 from local.processes import Child, ChildFailedError, Supervisor
 from local.state import STATE_FILE, StackInfo, function_key, lock
@@ -254,8 +255,8 @@ class Stack:
 
 def _signers(directory: Path) -> Path:
     """Write the authorities of the model's signatures and of Darkroom's own into one file; return its path."""
-    path = directory / "c2pa-ca.pem"
-    path.write_text("".join((directory / name / "c2pa-ca.pem").read_text() for name in ("model", "vault")))
+    path = directory / CA_FILE
+    path.write_text("".join((directory / name / CA_FILE).read_text() for name in ("model", "vault")))
     return path
 
 

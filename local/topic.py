@@ -15,7 +15,6 @@ Facts from https://learn.microsoft.com/azure/event-grid/post-to-custom-topic and
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -28,22 +27,28 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.cloudevents import BATCH, STRUCTURED, EventError, read_events
-from local.identity import read_claims
-from local.serving import read_json, serve
+from local.faults import Fault, next_fault, read_faults
+from local.identity import Flaw, judge_bearer
+from local.serving import https_parser, read_json, serve
 from local.subscriptions import SubscriptionError, Subscriptions
 
 AUDIENCE = "https://eventgrid.azure.net"
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_EVENTS = 5000
 _KEPT = 20_000
-_FAULT_KNOBS = {"count", "status", "delay_seconds", "keep"}
+_FAULT_MEMBERS = {"count", "status", "delay_seconds", "keep"}
+_FLAWS: dict[Flaw, str] = {
+    "missing": "Request must contain one of the following authorization signature: Authorization.",
+    "unreadable": "The bearer token could not be read.",
+    "audience": f"The token's audience must be {AUDIENCE}.",
+    "expired": "The token has expired.",
+}
 
 
 class Topic:
@@ -53,7 +58,7 @@ class Topic:
         """`trust` is what deliveries to https endpoints trust; `transport` carries them in place of the network."""
         self.events: list[dict[str, Any]] = []
         self.publishes: list[dict[str, Any]] = []
-        self.faults: list[dict[str, Any]] = []
+        self.faults: list[Fault] = []
         self.subscriptions = Subscriptions(trust, transport)
         self._callback_secret = secrets.token_urlsafe(16)
         self.app = Starlette(
@@ -81,14 +86,14 @@ class Topic:
         record: dict[str, Any] = {"time": time.time(), "mode": _mode(content_type), "audience": None, "events": []}
         self.publishes.append(record)
         del self.publishes[:-_KEPT]
-        fault = self._next_fault()
+        fault = next_fault(self.faults)
         await asyncio.sleep(fault.get("delay_seconds", 0))
         status, code, message = await self._take(request, content_type, record, fault)
         record["status"] = status
         return Response(status_code=200) if status == 200 else _refusal(status, code, message)
 
     async def _take(
-        self, request: Request, content_type: str, record: dict[str, Any], fault: dict[str, Any]
+        self, request: Request, content_type: str, record: dict[str, Any], fault: Fault
     ) -> tuple[int, str, str]:
         refusal = _check_token(request, record)
         if refusal:
@@ -112,15 +117,6 @@ class Topic:
             return fault["status"], "ServerBusy", "A fault was asked for."
         return 200, "", ""
 
-    def _next_fault(self) -> dict[str, Any]:
-        if not self.faults:
-            return {}
-        fault = self.faults[0]
-        fault["count"] -= 1
-        if fault["count"] <= 0:
-            self.faults.pop(0)
-        return fault
-
     async def show_events(self, request: Request) -> Response:
         """The events taken, or those whose `subject`, `type` and `id` equal what the query says."""
         if request.method == "DELETE":
@@ -141,10 +137,10 @@ class Topic:
             self.faults, self.subscriptions.retry_scale = [], 1.0
         elif request.method == "PUT":
             wanted = await read_json(request)
-            problem = _behaviour_problem(wanted)
-            if problem:
-                return JSONResponse({"error": problem}, status_code=400)
-            self.faults = [{**fault, "count": fault.get("count", 1)} for fault in wanted.get("faults", [])]
+            try:
+                self.faults = read_faults(wanted, members=_FAULT_MEMBERS, knobs={"retry_scale"})
+            except ValueError as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
             self.subscriptions.retry_scale = float(wanted.get("retry_scale", 1.0))
         return JSONResponse({"faults": self.faults, "retry_scale": self.subscriptions.retry_scale})
 
@@ -183,18 +179,8 @@ def _check_token(request: Request, record: dict[str, Any]) -> str | None:
     if "aeg-sas-key" in request.headers or "aeg-sas-token" in request.headers:
         record["audience"] = "(key)"
         return "Authentication by key or SAS token is disabled for this topic (disableLocalAuth)."
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        return "Request must contain one of the following authorization signature: Authorization."
-    try:
-        claims = read_claims(token.strip())
-        expires = float(claims["exp"])
-    except (ValueError, KeyError, TypeError):
-        return "The bearer token could not be read."
-    record["audience"] = claims.get("aud")
-    if str(claims.get("aud")).rstrip("/") != AUDIENCE:
-        return f"The token's audience must be {AUDIENCE}."
-    return "The token has expired." if expires < time.time() else None
+    record["audience"], flaw = judge_bearer(request.headers.get("authorization", ""), AUDIENCE)
+    return flaw and _FLAWS[flaw]
 
 
 async def _read_body(request: Request) -> bytes | None:
@@ -211,19 +197,6 @@ def _mode(content_type: str) -> str:
     return {BATCH: "batch", STRUCTURED: "structured"}.get(media_type, "binary")
 
 
-def _behaviour_problem(wanted: Any) -> str | None:
-    if not isinstance(wanted, dict):
-        return "behaviour is a JSON object"
-    if unknown := wanted.keys() - {"faults", "retry_scale"}:
-        return f"unknown knobs: {', '.join(sorted(unknown))}"
-    faults = wanted.get("faults", [])
-    if not isinstance(faults, list) or not all(isinstance(fault, dict) for fault in faults):
-        return "faults is a list of objects"
-    if unknown := {name for fault in faults for name in fault} - _FAULT_KNOBS:
-        return f"unknown members of a fault: {', '.join(sorted(unknown))}"
-    return None
-
-
 def _refusal(status: int, code: str, message: str) -> JSONResponse:
     message = (
         f"{message} Report '{uuid.uuid4()}:0:{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}' for assistance."
@@ -234,16 +207,9 @@ def _refusal(status: int, code: str, message: str) -> JSONResponse:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; print `ready https://127.0.0.1:<port>` once listening."""
-    parser = argparse.ArgumentParser(prog="python -m local.topic", description="Local Event Grid topic.")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--cert", required=True)
-    parser.add_argument("--key", required=True)
-    options = parser.parse_args(arguments)
+    options = https_parser("python -m local.topic", "Local Event Grid topic.").parse_args(arguments)
     topic = Topic(ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE")))
-    config = uvicorn.Config(
-        topic.app, ssl_certfile=options.cert, ssl_keyfile=options.key, log_level="warning", access_log=False
-    )
-    serve(config, options.port)
+    serve(topic.app, options.port, options.cert, options.key)
     return 0
 
 

@@ -124,7 +124,7 @@ def _image() -> Schema:
         "revised_prompt": nullable(string()),
         "content_filter": nullable({**OPEN, "description": "The service's verdicts on `content` and `prompt`."}),
         "derived": listed(ref("DerivedImage"), description="What was made of it for the caller."),
-        "provenance": _summary_of_provenance(),
+        "provenance": given({"state": one_of(PROVENANCE_STATES), "issuer": nullable(string())}),
     }
     return given(members)
 
@@ -144,10 +144,6 @@ def _derived_members() -> dict[str, Schema]:
             ("contain", "cover", "preserve"), "Padded or cropped to its size, or put into the mask over the source."
         ),
     }
-
-
-def _summary_of_provenance() -> Schema:
-    return given({"state": one_of(PROVENANCE_STATES), "issuer": nullable(string())})
 
 
 def _request() -> Schema:

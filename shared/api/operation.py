@@ -10,6 +10,8 @@ from shared.api.schema import Schema, ref, string
 JSON = "application/json"
 FORM = "multipart/form-data"
 EVENTS = "text/event-stream"
+REFUSED_BODY = (400, 408, 413, 415, 429)
+"""How a body is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,9 +45,7 @@ def encode(body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Enco
             item = {**item, "b64_json": mark}
         data.append(item)
     text = json.dumps({**body, "data": data}, ensure_ascii=False, separators=(",", ":"))
-    literals = tuple(part.encode() for part in text.split(mark))
-    encoded = sum((int(image["bytes"]) + 2) // 3 * 4 for image in order)
-    return EncodedImages(literals, tuple(image["blob"] for image in order), sum(map(len, literals)) + encoded)
+    return _with_images([part.encode() for part in text.split(mark)], order)
 
 
 def encode_events(kind: str, body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> EncodedImages:
@@ -58,21 +56,26 @@ def encode_events(kind: str, body: Mapping[str, Any], images: Sequence[Mapping[s
     shared = {"created_at": body.get("created"), **echoes}
     more = {"darkroom": body["darkroom"]} if "darkroom" in body else {}
     stored = {image["index"]: image for image in images}
-    literals, blobs, length = [b""], [], 0
+    literals = [b""]
+    order: list[Mapping[str, Any]] = []
     usage = body.get("usage") or {}
     for item in body.get("data", []):
         if not isinstance(item, dict) or not isinstance(item.get("b64_json"), int):
             continue
-        image = stored[item["b64_json"]]
+        order.append(stored[item["b64_json"]])
         rest = {name: value for name, value in item.items() if name != "b64_json"}
         members = {"type": f"{operation}.completed", **shared, "usage": usage, **rest, **more}
         text = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
         literals[-1] += b"event: " + operation.encode() + b".completed\ndata: " + text[:-1] + b',"b64_json":"'
         literals.append(b'"}\n\n')
-        blobs.append(str(image["blob"]))
-        length += (int(image["bytes"]) + 2) // 3 * 4
         usage = _none_of(usage)
-    return EncodedImages(tuple(literals), tuple(blobs), sum(map(len, literals)) + length)
+    return _with_images(literals, order)
+
+
+def _with_images(literals: Sequence[bytes], images: Sequence[Mapping[str, Any]]) -> EncodedImages:
+    encoded = sum((int(image["bytes"]) + 2) // 3 * 4 for image in images)
+    blobs = tuple(str(image["blob"]) for image in images)
+    return EncodedImages(tuple(literals), blobs, sum(map(len, literals)) + encoded)
 
 
 def _none_of(usage: Mapping[str, Any]) -> dict[str, Any]:

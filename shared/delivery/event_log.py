@@ -41,22 +41,19 @@ class EventLog:
 
     async def read(self, offset: int = 0) -> list[Line]:
         """The whole lines from `offset`, where one begins; none where there is no log, or no more of it."""
-        return _lines(await self._bytes(offset) or b"", offset)
+        return _lines(await self._bytes(offset), offset)
 
     async def is_boundary(self, offset: int) -> bool:
         """Whether a line ends right before `offset`, which is above 0."""
-        return (await self._bytes(offset - 1, offset) or b"") == b"\n"
+        return await self._bytes(offset - 1, offset - 1) == b"\n"
 
-    async def _bytes(self, start: int, end: int | None = None) -> bytes | None:
-        last = "" if end is None else str(end - 1)
+    async def _bytes(self, first: int, last: int | None = None) -> bytes:
         try:
-            blob = await self._blobs.read(self._name, byte_range=f"bytes={start}-{last}")
+            return await self._blobs.read_whole(self._name, byte_range=f"bytes={first}-{'' if last is None else last}")
         except DarkroomError as error:
             if error.code in ("not_found", "range_not_satisfiable"):
-                return None
+                return b""
             raise
-        async with blob:
-            return b"".join([chunk async for chunk in blob.chunks()])
 
 
 class EventLogWriter:
@@ -95,7 +92,7 @@ class EventLogWriter:
         lines = await EventLog(self._blobs, self._name).read(self._end)
         if lines:
             self._end = lines[-1].end
-            self._latest = max(self._latest, *(line.members()["call"] for line in lines))
+            self._latest = lines[-1].members()["call"]
         return lines
 
 

@@ -12,9 +12,9 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
+from shared.platform import pem
 from shared.settings import settings
 
 if TYPE_CHECKING:
@@ -107,14 +107,12 @@ def trust_anchors_problem(setting: str | None) -> str | None:
 
 
 def _anchors(setting: str | None) -> str | None:
-    """The trust list as PEM: the setting is the text itself or the path of a file, never an address to fetch.
-
-    What is no list of certificates is left out, since with it the library could not read any image.
-    """
+    """The trust list as PEM. What is no list of certificates is left out, since with it the library could not read any
+    image."""
     if not setting:
         return None
     try:
-        text = setting if "-----BEGIN" in setting else Path(setting).read_text(encoding="utf-8")
+        text = pem.read(setting)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=text.encode("ascii", "ignore").decode())
     except (OSError, ValueError):  # ssl.SSLError is an OSError
         return None

@@ -1,6 +1,6 @@
 """Who signs derived images: the certificate that `SIGNING_CERTIFICATE` names in a key vault, and the key behind it.
 
-`signing` comes in by `current`, the health page by `problem` and `prove`. The certificate is read again every hour, so
+`signing` comes in by `current` and `prove`, the health page by `problem`. The certificate is read again every hour, so
 that a renewed one is found without a restart.
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from shared.delivery.provenance import EXTENDED_KEY_USAGES
 from shared.errors import DarkroomError
-from shared.platform import clients, key_vault
+from shared.platform import clients, key_vault, pem
 from shared.settings import settings
 
 if TYPE_CHECKING:
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 WARN_DAYS: Final = 30
 _KEPT_SECONDS: Final = 3600.0
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_HASHES: Final = {"256": hashlib.sha256, "384": hashlib.sha384, "512": hashlib.sha512}
 # https://spec.c2pa.org/specifications/specifications/2.2/specs/C2PA_Specification.html#_digital_signatures
 _BY_CURVE: Final = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 _PROOF: Final = b"darkroom: may this key be used?"
@@ -40,15 +37,12 @@ class SigningIdentity:
     chain: str
     algorithm: str
     key: str
-    not_before: datetime
     not_after: datetime
-
-    def digest(self, data: bytes) -> bytes:
-        return _HASHES[self.algorithm[2:]](data).digest()
 
     async def sign(self, data: bytes) -> bytes:
         """The signature of `data`, made in the vault. Raises as `key_vault.sign` does."""
-        return await key_vault.sign(self.key, self.algorithm, self.digest(data))
+        digest = hashlib.new(f"sha{self.algorithm[2:]}", data).digest()
+        return await key_vault.sign(self.key, self.algorithm, digest)
 
 
 @dataclass(slots=True)
@@ -120,23 +114,23 @@ async def _read() -> SigningIdentity:
 
 def _identity(found: key_vault.VaultCertificate) -> SigningIdentity:
     from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
         leaf = x509.load_der_x509_certificate(found.der)
-        issuers = [x509.load_pem_x509_certificate(pem) for pem in _listed(settings().signing_certificate_chain)]
+        issuers = [x509.load_pem_x509_certificate(one) for one in _listed(settings().signing_certificate_chain)]
     except ValueError:
         raise _wrong("the certificate, or one of SIGNING_CERTIFICATE_CHAIN, cannot be read") from None
     identity = SigningIdentity(
-        chain="".join(ssl.DER_cert_to_PEM_cert(_der(one)) for one in (leaf, *issuers)),
+        chain="".join(one.public_bytes(Encoding.PEM).decode() for one in (leaf, *issuers)),
         algorithm=_algorithm(leaf),
         key=found.key,
-        not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
     )
     if _over(identity):
         raise _wrong(f"the certificate ended on {ends_on(identity)}; renew it in the vault")
-    if identity.not_before > datetime.now(UTC):
-        raise _wrong(f"the certificate begins on {identity.not_before.date()}")
+    if leaf.not_valid_before_utc > datetime.now(UTC):
+        raise _wrong(f"the certificate begins on {leaf.not_valid_before_utc.date()}")
     if lacking := _lacking(leaf):
         raise _wrong(f"the certificate has no {lacking}, without which C2PA takes no signature")
     for subject, issuer in zip((leaf, *issuers), issuers, strict=False):
@@ -191,7 +185,7 @@ def _verifies(identity: SigningIdentity, signature: bytes) -> bool:
     from cryptography.hazmat.primitives.asymmetric import ec, padding, utils
 
     key: Any = x509.load_pem_x509_certificate(identity.chain.encode()).public_key()
-    method: Any = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}[identity.algorithm[2:]]
+    method = getattr(hashes, f"SHA{identity.algorithm[2:]}")()
     try:
         if identity.algorithm == "PS256":
             key.verify(signature, _PROOF, padding.PSS(padding.MGF1(method), method.digest_size), method)
@@ -205,20 +199,13 @@ def _verifies(identity: SigningIdentity, signature: bytes) -> bool:
 
 
 def _listed(setting: str | None) -> list[bytes]:
-    """The certificates of `SIGNING_CERTIFICATE_CHAIN`: PEM, whose line ends may be written as \\n, or a file of it."""
+    """The certificates of `SIGNING_CERTIFICATE_CHAIN`, each as PEM."""
     if not setting:
         return []
     try:
-        text = setting if "-----BEGIN" in setting else Path(setting).read_text(encoding="utf-8")
+        return [found.encode() for found in _PEM.findall(pem.read(setting))]
     except (OSError, ValueError):
         return []
-    return [found.encode() for found in _PEM.findall(text.replace("\\n", "\n"))]
-
-
-def _der(certificate: x509.Certificate) -> bytes:
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    return certificate.public_bytes(Encoding.DER)
 
 
 def _over(identity: SigningIdentity) -> bool:

@@ -77,7 +77,7 @@ def preserve(image: BinaryIO, source: BinaryIO, mask: BinaryIO) -> bytes:
     return _encoded(made, "PNG", icc_profile=profile)
 
 
-def check_source(source: BinaryIO, *, param: str = "image") -> None:
+def check_source(source: BinaryIO) -> None:
     """Refuse a first source whose pixels cannot be kept. Decodes it: 4 bytes a pixel. `source` is an image that
     `pixels.inspect` took, of at most `fitting.MAX_PIXELS`. Raises `invalid_image`."""
     try:
@@ -88,7 +88,7 @@ def check_source(source: BinaryIO, *, param: str = "image") -> None:
     finally:
         source.seek(0)
     if problem:
-        raise DarkroomError("invalid_image", f"Invalid image '{param}': {problem}.", param=param)
+        raise DarkroomError("invalid_image", f"Invalid image 'image': {problem}.", param="image")
 
 
 def _problem(image: Image, source: BinaryIO) -> str:
@@ -182,8 +182,11 @@ def _padded(image: Image, width: int, height: int) -> Image:
 
     scale = min(width / image.width, height / image.height)
     inner = max(1, min(width, round(image.width * scale))), max(1, min(height, round(image.height * scale)))
+    scaled = _resized(image, inner)
+    if inner == (width, height):
+        return scaled
     canvas = Images.new(image.mode, (width, height), (255, 255, 255, 0)[: len(image.mode)])
-    canvas.paste(_resized(image, inner), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas.paste(scaled, ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return canvas
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from shared.errors import DarkroomError
-from shared.images.fields import invalid, shown, text, wrong_type
+from shared.images.fields import invalid, refuse_unknown, text, wrong_type
 
 MAX_IMAGE_BYTES = 50 * 2**20
 """Bytes of one source image: "less than 50 MB" by the images API (Azure's dated specification says 25 MB; the service
@@ -80,17 +80,14 @@ def source_of(param: str, value: Any) -> Source:
     if not isinstance(value, Mapping):
         raise wrong_type(param, "an object or a string", value)
     members = {str(name): item for name, item in value.items() if item is not None}
-    for name in members:
-        if name == "file_id":
-            raise DarkroomError(
-                "unsupported_parameter",
-                f"'{param}.file_id' names a file kept by OpenAI, which cannot be read from here; send the image as "
-                "base64 in 'data', or as 'blob' or 'url'.",
-                param=f"{param}.file_id",
-            )
-        if name not in (*_KINDS, "image_url"):
-            where = f"{param}.{shown(name)}"
-            raise DarkroomError("unknown_parameter", f"Unknown parameter: '{where}'.", param=where)
+    if "file_id" in members:
+        raise DarkroomError(
+            "unsupported_parameter",
+            f"'{param}.file_id' names a file kept by OpenAI, which cannot be read from here; send the image as base64 "
+            "in 'data', or as 'blob' or 'url'.",
+            param=f"{param}.file_id",
+        )
+    refuse_unknown(members, (*_KINDS, "image_url"), param)
     if len(members) != 1:
         raise invalid(param, f"Invalid '{param}': expected exactly one of 'blob', 'data', and 'url'.")
     ((name, item),) = members.items()

@@ -19,7 +19,7 @@ from shared.platform.blobs import BlobClient
 from shared.platform.folders import blob_failures
 
 if TYPE_CHECKING:
-    from azure.storage.blob.aio import BlobServiceClient, ContainerClient, StorageStreamDownloader
+    from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 
 CONTAINER = "requests"
 
@@ -102,10 +102,14 @@ class JobFiles:
 
     async def read_source(self, name: str) -> AsyncIterator[bytes]:
         """The bytes of a stored source. Raises `internal_error` when it is gone."""
+        from azure.core.exceptions import ResourceNotFoundError
+
         with blob_failures():
-            download = await self._download(name)
-            if download is None:
-                raise DarkroomError("internal_error", f"A stored source of job {self.job_id} is missing.")
+            try:
+                download = await self._container().download_blob(f"{self.job_id}/{name}")
+            except ResourceNotFoundError as error:
+                message = f"A stored source of job {self.job_id} is missing."
+                raise DarkroomError("internal_error", message) from error
             async for chunk in download.chunks():
                 yield chunk
 
@@ -161,11 +165,3 @@ class JobFiles:
 
     def _container(self) -> ContainerClient:
         return self._service.get_container_client(CONTAINER)
-
-    async def _download(self, name: str) -> StorageStreamDownloader[bytes] | None:
-        from azure.core.exceptions import ResourceNotFoundError
-
-        try:
-            return await self._container().download_blob(f"{self.job_id}/{name}")
-        except ResourceNotFoundError:
-            return None

@@ -119,7 +119,7 @@ class Attempt:
         ]
         return await model.call(
             clients.model_http(),
-            clients.model_bearer(self.deployment.scope),
+            clients.app_bearer(self.deployment.scope),
             self.deployment,
             self.accepted.request.kind,
             payload.build(self.accepted.request, self.deployment, sources),
@@ -169,9 +169,10 @@ class Attempt:
         await self._end(Status.FAILED if error else status, error, result)
 
     async def _end(self, status: Status, error: DarkroomError | None, result: dict[str, Any]) -> None:
-        due = ending.first_retry()
-        end = partial(ending.end, due=due, accepted=self.accepted, result=result)
-        await self._patiently(lambda: end(self.room, self.lease, status, error))
+        due, accepted = ending.first_retry(), self.accepted
+        await self._patiently(
+            lambda: ending.end(self.room, self.lease, status, error, due=due, accepted=accepted, result=result)
+        )
 
     # -- none ------------------------------------------------------------------------------------------------------
 

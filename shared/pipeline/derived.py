@@ -98,7 +98,7 @@ async def complete(
             for image in images:
                 one = await _patiently(lease, functools.partial(_derive, room, job, accepted, sources, image, result))
                 image["derived"] = [_entry(one, _how(accepted.request))]
-                made.append({"of": image["blob"], "blob": one.blob, "provenance": one.provenance.to_dict()})
+                made.append({"blob": one.blob, "provenance": one.provenance.to_dict()})
     except Exception as caught:  # noqa: BLE001 - whatever it is, the images are paid for: the job must end and say so
         error = _failed(caught, image=len(made))
         log.warning("job %s: a derived image was not made: %s", job.id, error.inner)
@@ -144,7 +144,7 @@ async def _derive(
     check(request)  # the identity may have gone since the request was accepted
     width, height = size_of(request.fitted_size or "") or (0, 0)
     async with _turn():
-        original = await _read(room, image["blob"])
+        original = await room.blobs.read_whole(image["blob"])
         made = await _in_thread(_compose, request, original, sources, width, height)
         content_type = "image/png" if request.preserve else image["content_type"]
         if signing.configured():
@@ -197,11 +197,6 @@ async def _store(image: IncomingImage, data: bytes) -> StoredImage:
         return await image.store()
     finally:
         image.close()
-
-
-async def _read(room: Rooms, blob: str) -> bytes:
-    async with await room.blobs.read(blob) as stored:
-        return b"".join([chunk async for chunk in stored.chunks()])
 
 
 @asynccontextmanager

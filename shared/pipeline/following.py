@@ -24,13 +24,13 @@ from shared.jobs.job import Job, Status
 from shared.pipeline import read
 from shared.pipeline.job_events import log_of
 from shared.pipeline.rooms import Rooms, rooms
+from shared.platform import server_sent_events as sse
 from shared.settings import settings
 
 log = logging.getLogger("darkroom")
 
 LAST_EVENT_ID: Final = "Last-Event-ID"
 ID_PATTERN: Final = "^(0|[1-9][0-9]{0,11}|end)$"
-KEEP_ALIVE_SECONDS: Final = 15.0
 FIRST_PAUSE: Final = 0.25
 LONGEST_PAUSE: Final = 1.0
 _GROWTH: Final = 1.5
@@ -82,6 +82,8 @@ class _Following:
     events: EventLog
     offset: int
     running_told: bool
+    logged: bool | None = None
+    """Whether the job may have a log; None until that was looked at."""
 
     async def told(self) -> AsyncGenerator[Told | None]:
         until = time.monotonic() + settings().sync_budget_seconds
@@ -98,7 +100,7 @@ class _Following:
                     return
                 if time.monotonic() >= until:
                     return
-                if time.monotonic() - spoke >= KEEP_ALIVE_SECONDS:
+                if time.monotonic() - spoke >= sse.KEEP_ALIVE_SECONDS:
                     yield None
                     spoke = time.monotonic()
                 await asyncio.sleep(pause)
@@ -119,10 +121,19 @@ class _Following:
         if not self.running_told and (self.job.calls or self.job.status is Status.RUNNING):
             self.running_told = True
             yield Told(_RUNNING, "job.running", documents.summary(self.job, job_base=read.job_base()))
-        if self.job.calls and self.job.purged_at is None:
+        if self.job.calls and self.job.purged_at is None and await self._is_logged():
             for line in await self.events.read(self.offset):
                 self.offset = line.end
                 yield await self._from_log(line)
+
+    async def _is_logged(self) -> bool:
+        """Only jobs that asked for a stream have a log: the others are not asked for one again and again."""
+        if self.logged is None:
+            try:
+                self.logged = (await self.room.files(self.job.id).get_request()).request.stream
+            except DarkroomError:  # a request that cannot be read ends its job, and what there is to tell is told
+                self.logged = True
+        return self.logged
 
     async def _from_log(self, line: Line) -> Told:
         members = line.members()

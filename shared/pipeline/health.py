@@ -74,7 +74,7 @@ async def _dependencies() -> dict[str, dict[str, Any]]:
         "event_grid_token": lambda: clients.app_credential().get_token(identity.EVENT_GRID_SCOPE),
     }
     for scope in {entry.scope for entry in settings().deployments}:
-        probes[f"model_token {scope}"] = clients.model_bearer(scope)
+        probes[f"model_token {scope}"] = clients.app_bearer(scope)
     answers = await asyncio.gather(*(_probe(probe) for probe in probes.values()))
     return dict(zip(probes, answers, strict=True))
 

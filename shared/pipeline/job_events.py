@@ -44,8 +44,8 @@ def log_of(job_id: str) -> str:
 
 
 def listener(room: Rooms, lease: Lease, accepted: AcceptedRequest) -> JobEvents | None:
-    """Who writes down the events of a job's calls; None for a job that asked for
-    none, or whose caller gets them with its answer."""
+    """Who writes down the events of a job's calls; None for a job that asked for none, or whose caller gets them with
+    its answer."""
     wanted = accepted.request.stream and lease.job.door is not Door.HTTP
     return JobEvents(room, lease, accepted.request.kind) if wanted else None
 

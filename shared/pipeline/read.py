@@ -10,6 +10,7 @@ from typing import Any
 from shared.delivery import answers
 from shared.delivery.answers import EncodedImages
 from shared.errors import DarkroomError
+from shared.images.request import ImageRequest
 from shared.jobs import document as documents
 from shared.jobs.files import AcceptedRequest
 from shared.jobs.job import Job, Status, is_id
@@ -102,24 +103,22 @@ def poll_url(job_id: str, token: str) -> str:
     return f"{job_base()}/{job_id}/poll?token={token}"
 
 
-async def answer(job: Job, *, streamed: bool = False) -> tuple[EncodedImages, dict[str, str]]:
-    """The images API's answer for a job that succeeded, as a document or as the end of a stream, and the headers that
-    tell of the job. Raises `purged`."""
+async def answer(job: Job, request: ImageRequest, *, streamed: bool = False) -> tuple[EncodedImages, dict[str, str]]:
+    """The images API's answer to `request` by a job that succeeded, its own or that of the request it repeats; as a
+    document or as the end of a stream, with the headers that tell of the job. Raises `purged`."""
     refuse_purged(job)
     room = await rooms()
-    files = room.files(job.id)
-    result = await files.get_result()
+    result = await room.files(job.id).get_result()
     if job.status is not Status.SUCCEEDED or result is None:
         raise DarkroomError("internal_error", f"Job {job.id} has no answer.")
     body = dict(result["answer"])
-    accepted = await files.get_request()
     images = _asked_for(result)
-    if accepted.request.response_format == "url":
+    if request.response_format == "url":
         body["data"] = [await _linked(room, item, images) for item in body["data"]]
-    if accepted.request.derives and "size" in body:
-        body["size"] = accepted.request.fitted_size
-    if accepted.request.adapted:
-        body["darkroom"] = {"adapted": [dict(entry) for entry in accepted.request.adapted]}
+    if request.derives and "size" in body:
+        body["size"] = request.fitted_size
+    if request.adapted:
+        body["darkroom"] = {"adapted": [dict(entry) for entry in request.adapted]}
     headers = _headers(job, result)
     if streamed:
         return answers.encode_events(job.kind, body, images), headers

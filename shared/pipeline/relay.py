@@ -20,6 +20,7 @@ from typing import Any, Final
 from shared.errors import DarkroomError
 from shared.model.listening import Event
 from shared.pipeline.window import Window
+from shared.platform import server_sent_events
 
 _WHITE_SPACE: Final = b" \t\r\n"
 
@@ -141,8 +142,7 @@ class Relay:
 
 def error_event(error: DarkroomError) -> bytes:
     """`error` as the service tells of one in a stream."""
-    data = json.dumps({"type": "error", "error": error.to_dict()}, ensure_ascii=False, separators=(",", ":"))
-    return b"event: error\ndata: " + data.encode(errors="replace") + b"\n\n"
+    return server_sent_events.written("error", {"type": "error", "error": error.to_dict()})
 
 
 def _darkroom(adapted: Sequence[Mapping[str, Any]]) -> bytes:

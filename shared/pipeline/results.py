@@ -109,12 +109,11 @@ async def write_sidecars(room: Rooms, job: Job, accepted: AcceptedRequest, resul
     }
     for image, provenance in zip(result["images"], result["provenance"], strict=True):
         await write_sidecar(room.blobs, image["blob"], {"job": job.id, **image, **shared, "provenance": provenance})
-    originals = {image["blob"]: image for image in result["images"]}
-    for one in result.get("derived", ()):
-        original = originals[one["of"]]
-        entry = next(entry for entry in original["derived"] if entry["blob"] == one["blob"])
-        told = {"job": job.id, "index": original["index"], "of": one["of"], **entry, **shared}
-        await write_sidecar(room.blobs, one["blob"], {**told, "provenance": one["provenance"]})
+    manifests = {one["blob"]: one["provenance"] for one in result.get("derived", ())}
+    for image in result["images"]:
+        for made in image["derived"]:
+            told = {"job": job.id, "index": image["index"], "of": image["blob"], **made, **shared}
+            await write_sidecar(room.blobs, made["blob"], {**told, "provenance": manifests[made["blob"]]})
 
 
 def _items(body: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:

@@ -71,28 +71,23 @@ def _may_come_back(lease: Lease) -> bool:
     return job.status is Status.RUNNING and job.call_started_at is None and job.door is not Door.HTTP and lease.safe()
 
 
-async def run_now(
-    job: Job, deadline: datetime, listener: Listener | None = None, accepted: AcceptedRequest | None = None
-) -> Job:
-    """Run `job`, born with this process's lease, for a caller who waits until `deadline`; `listener` hears the answer
-    while it arrives. Without its request, as `accepted`, that is read first."""
+async def run_now(job: Job, deadline: datetime, listener: Listener | None, accepted: AcceptedRequest) -> Job:
+    """Run `job`, born with this process's lease of the request `accepted`, for a caller who waits until `deadline`;
+    `listener` hears the answer while it arrives."""
     room = await rooms()
     async with observing.run(job), room.store.hold(job) as lease:
-        accepted = accepted or await _request(room, lease)
-        if accepted is not None:
-            await _Run(room, lease, accepted, deadline, listener).go()
+        await _Run(room, lease, accepted, deadline, listener).go()
         return lease.job
 
 
-async def _request(room: Rooms, lease: Lease, claim: Claim | None = None) -> AcceptedRequest | None:
+async def _request(room: Rooms, lease: Lease, claim: Claim) -> AcceptedRequest | None:
     """The stored request. One that is gone or cannot be read ends the job: no later try brings it back."""
     try:
         return await room.files(lease.job.id).get_request()
     except DarkroomError as error:
         if error.code in NOT_THE_JOBS_FAULT:
             raise
-        if claim is not None:
-            await takeover.settle_lost_request(room, claim)
+        await takeover.settle_lost_request(room, claim)
         await ending.fail(room, lease, error)
         return None
 
@@ -103,7 +98,7 @@ class _Run:
     lease: Lease
     accepted: AcceptedRequest
     deadline: datetime | None
-    listener: Listener | None = None
+    listener: Listener | None
     unreachable: set[str] = field(default_factory=set)
     """Deployments that could not be reached in this round of tries."""
     rounds: int = 0

@@ -37,7 +37,8 @@ async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequ
     known = await room.ledger.find(previous)
     result = await room.files(previous.id).get_result()
     if previous.error is not None:
-        await _end_as_decided(room, lease, previous, accepted, result)
+        is_unknown = known is not None and known[0] is Outcome.UNKNOWN
+        await _end_as_decided(room, lease, previous, accepted, result, is_unknown=is_unknown)
     elif result is not None and result["call"] == previous.calls and result["answer"] is not None:
         await _succeed(room, lease, previous, accepted, result)
     elif known is None or (known[0] in _NOTHING_OWED and known[1] in verdicts.NOT_THE_LAST_WORD):
@@ -63,13 +64,19 @@ async def _go_on(room: Rooms, lease: Lease, previous: Job) -> None:
 
 
 async def _end_as_decided(
-    room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest, result: dict[str, Any] | None
+    room: Rooms,
+    lease: Lease,
+    previous: Job,
+    accepted: AcceptedRequest,
+    result: dict[str, Any] | None,
+    *,
+    is_unknown: bool,
 ) -> None:
-    """The dead runner had written its verdict on the row. What it may have paid for is written down once more, unless
-    it came to that itself."""
+    """The dead runner had written its verdict on the row. What it may have paid for (`is_unknown`: so the ledger says
+    already) is written down once more, unless it came to that itself."""
     error = DarkroomError.from_row(dict(previous.error or {}))
     model_name = _model_of(previous)
-    is_unknown = error.code == "outcome_unknown"
+    is_unknown = is_unknown or error.code == "outcome_unknown"
     unknown = results.unknown_outcome(accepted, model_name) if is_unknown else None
     known = await room.ledger.settle(
         previous,
@@ -90,7 +97,7 @@ async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
     await job_events.finished(job_events.listener(room, lease, accepted), result)
     error = derived.failure(result)
     status = Status.CANCELED if lease.cancel_requested else Status.SUCCEEDED
-    await ending.end(room, lease, Status.FAILED if error else status, error)
+    await ending.end(room, lease, Status.FAILED if error else status, error, accepted=accepted, result=result)
 
 
 async def _unknown(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedRequest) -> None:

@@ -132,10 +132,10 @@ class BlobClient:
             raise DarkroomError("range_not_satisfiable", "The range lies outside the blob.")
         raise _refused(response)
 
-    async def read_whole(self, name: str) -> bytes:
-        """A small blob. One that stops early is read again; raises as `read` does."""
+    async def read_whole(self, name: str, *, byte_range: str | None = None) -> bytes:
+        """A small blob, or a range of one. What stops early is read again; raises as `read` does."""
         for attempt in range(READ_TRIES):
-            async with await self.read(name) as response:
+            async with await self.read(name, byte_range=byte_range) as response:
                 try:
                     return b"".join([chunk async for chunk in response.chunks()])
                 except DarkroomError:

@@ -71,7 +71,7 @@ def storage_credential() -> AsyncTokenCredential:
 
 
 def app_credential() -> AsyncTokenCredential:
-    """The credential for what is not storage: the model and the Event Grid topic."""
+    """The credential for what is not storage: the model, the Event Grid topic and the key vault."""
     return keep("credential", lambda: identity.credential(settings().identity_client_id))
 
 
@@ -79,8 +79,8 @@ def storage_bearer() -> Callable[[], Awaitable[str]]:
     return keep("storage token", lambda: identity.BearerTokens(storage_credential(), identity.STORAGE_SCOPE))
 
 
-def model_bearer(scope: str) -> Callable[[], Awaitable[str]]:
-    return keep(f"model token {scope}", lambda: identity.BearerTokens(app_credential(), scope))
+def app_bearer(scope: str) -> Callable[[], Awaitable[str]]:
+    return keep(f"token {scope}", lambda: identity.BearerTokens(app_credential(), scope))
 
 
 def storage_http() -> httpx.AsyncClient:
@@ -93,6 +93,11 @@ def model_http() -> httpx.AsyncClient:
     request was sent, and such a failure cannot be told from a paid call that was cut. Nor are they limited: a call that
     waited for one would be sent later than the turn it was given."""
     return keep("model http", lambda: _http_client(keep_alive=None, max_connections=0))
+
+
+def vault_http() -> httpx.AsyncClient:
+    """For the few calls to the key vault that signs derived images."""
+    return keep("vault http", lambda: _http_client(keep_alive=60.0, max_connections=8))
 
 
 def _http_client(*, keep_alive: float | None, max_connections: int = 100) -> httpx.AsyncClient:

@@ -1,4 +1,4 @@
-"""Tokens: the only credential Darkroom has for the model, Storage and Event Grid.
+"""Tokens: the only credential Darkroom has for the model, Storage, Event Grid and Key Vault.
 
 On Azure and in the local stack the platform announces a managed identity (`IDENTITY_ENDPOINT`); elsewhere, for a
 developer who starts the app by hand, `DefaultAzureCredential` finds the login of the Azure CLI. azure-identity is

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from shared.errors import DarkroomError
-from shared.platform import clients, identity
+from shared.platform import clients
 
 if TYPE_CHECKING:
     import httpx
@@ -108,7 +108,7 @@ async def _call(subject: str, method: str, url: str, body: dict[str, Any] | None
             wait = _FIRST_WAIT
             for left in reversed(range(_TRIES)):
                 try:
-                    response = await _http().request(
+                    response = await clients.vault_http().request(
                         method,
                         url,
                         params={"api-version": API_VERSION},
@@ -138,22 +138,12 @@ async def _bearer(url: str) -> str:
 
     cloud = _cloud(urlsplit(url).hostname) or _CLOUDS[0]
     scope = f"https://{cloud}/.default"
-    tokens = clients.keep(f"vault token {scope}", lambda: identity.BearerTokens(clients.app_credential(), scope))
     try:
-        return await tokens()
+        return await clients.app_bearer(scope)()
     except AzureError as error:
         raise DarkroomError(
             "signing_unavailable", f"No token for the key vault: the identity endpoint failed ({type(error).__name__})."
         ) from error
-
-
-def _http() -> httpx.AsyncClient:
-    def make() -> httpx.AsyncClient:
-        from shared.platform.transport import http_client
-
-        return http_client(max_connections=8)
-
-    return clients.keep("vault http", make)
 
 
 def _cloud(host: str | None) -> str | None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 from shared.errors import CODES
@@ -75,7 +75,7 @@ def send_to(provider: MeterProvider) -> None:
     _made.cache_clear()
     for name, instrument in INSTRUMENTS.items():
         if instrument.kind == "gauge":
-            _meter.create_observable_gauge(name, [_Told(name)], instrument.unit, instrument.description)
+            _meter.create_observable_gauge(name, [partial(_told, name)], instrument.unit, instrument.description)
 
 
 def record(name: str, value: float, attributes: Mapping[str, str] | None = None) -> None:
@@ -117,19 +117,14 @@ def code(text: str | None) -> str:
     return text if text in CODES or text in _SERVICE_CODES else OTHER
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+def _told(name: str, _options: CallbackOptions) -> Iterator[Observation]:
     """What is observed of a gauge: its values that are not old."""
+    from opentelemetry.metrics import Observation
 
-    name: str
-
-    def __call__(self, _options: CallbackOptions) -> Iterator[Observation]:
-        from opentelemetry.metrics import Observation
-
-        since = time.monotonic() - _TOLD_FOR
-        for attributes, (value, told_at) in list(_gauges.get(self.name, {}).items()):
-            if told_at >= since:
-                yield Observation(value, dict(attributes))
+    since = time.monotonic() - _TOLD_FOR
+    for attributes, (value, told_at) in list(_gauges.get(name, {}).items()):
+        if told_at >= since:
+            yield Observation(value, dict(attributes))
 
 
 @cache

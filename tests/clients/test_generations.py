@@ -7,6 +7,7 @@ import hashlib
 import io
 import time
 
+import httpx
 import openai
 import pytest
 from openai.types import ImagesResponse
@@ -15,8 +16,7 @@ from PIL import Image
 from local.state import StackInfo
 from tests.clients.conftest import DEPLOYMENT, Client, make_client, settled
 from tests.support.model_control import ModelControl
-from tests.support.peers import fetch
-from tests.support.waiting import eventually
+from tests.support.requests import job
 
 PROMPT = 'A lighthouse at dawn with the words "Guten Morgen"'
 
@@ -90,31 +90,26 @@ async def test_options_of_the_client_reach_the_model(v1_client: openai.AsyncOpen
 
 
 async def test_fields_of_darkroom_travel_in_extra_body_and_its_the_job_in_a_header(
-    v1_client: openai.AsyncOpenAI, stack: StackInfo
+    v1_client: openai.AsyncOpenAI, app_client: httpx.AsyncClient
 ) -> None:
     raw = await v1_client.images.with_raw_response.generate(
         model=DEPLOYMENT, prompt=PROMPT, quality="low", extra_body={"metadata": {"order": "№ 7"}}
     )
 
     assert len(pictures(raw.parse())) == 1
-    job = raw.headers["x-darkroom-job"]
-    address, key = f"{stack.app}/api/jobs/{job}", {"x-functions-key": stack.key}
-    document = await eventually(
-        lambda: (found := fetch(stack, "GET", address, headers=key).json())["finished_at"] and found, what="its end"
-    )
+    document = await job(app_client, raw.headers["x-darkroom-job"])
     assert document["metadata"] == {"order": "№ 7"}
     assert document["images"][0]["provenance"]["state"] == "trusted"
 
 
 async def test_what_an_image_cost_is_in_the_headers_of_an_answer_that_was_stored_first(
-    v1_client: openai.AsyncOpenAI, stack: StackInfo
+    v1_client: openai.AsyncOpenAI, app_client: httpx.AsyncClient
 ) -> None:
     raw = await v1_client.images.with_raw_response.generate(
         model=DEPLOYMENT, prompt=PROMPT, quality="low", response_format="url"
     )
 
-    address, key = f"{stack.app}/api/jobs/{raw.headers['x-darkroom-job']}", {"x-functions-key": stack.key}
-    document = fetch(stack, "GET", address, headers=key).json()
+    document = (await app_client.get(f"/api/jobs/{raw.headers['x-darkroom-job']}")).json()
     assert raw.headers["x-darkroom-cost"] == f"{document['cost']['amount']} USD"
     assert raw.headers["x-darkroom-provenance"] == "trusted"
 

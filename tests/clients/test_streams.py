@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai.types import ImageGenCompletedEvent
@@ -22,17 +23,11 @@ from tests.support.peers import events as announced
 from tests.support.peers import fetch
 from tests.support.photographs import mask, photograph
 from tests.support.pictures import base64_text, png
+from tests.support.requests import job
 from tests.support.waiting import eventually
 
 PROMPT = "A lighthouse at dawn"
 small = pytest.mark.usefixtures("small_images")
-
-
-def job_of(stack: StackInfo, job: str) -> dict[str, Any]:
-    found: dict[str, Any] = fetch(
-        stack, "GET", f"{stack.app}/api/jobs/{job}", headers={"x-functions-key": stack.key}
-    ).json()
-    return found
 
 
 @small
@@ -104,7 +99,7 @@ async def test_several_images_stream_one_after_the_other(either_client: Client, 
 
 @small
 async def test_a_streamed_image_is_kept_announced_and_accounted_like_any_other(
-    v1_client: openai.AsyncOpenAI, stack: StackInfo, model: ModelControl
+    v1_client: openai.AsyncOpenAI, app_client: httpx.AsyncClient, stack: StackInfo, model: ModelControl
 ) -> None:
     raw = await v1_client.images.with_raw_response.generate(
         model=DEPLOYMENT,
@@ -114,12 +109,10 @@ async def test_a_streamed_image_is_kept_announced_and_accounted_like_any_other(
         partial_images=1,
         extra_body={"metadata": {"k": "v"}},
     )
-    job = raw.headers["x-darkroom-job"]
     completed = [event async for event in raw.parse()][-1]
     assert isinstance(completed, ImageGenCompletedEvent)
 
-    await eventually(lambda: announced(stack, job), what="the event of the job's end")
-    document = job_of(stack, job)
+    document = await job(app_client, raw.headers["x-darkroom-job"])
     (kept,) = document["images"]
     assert document["status"] == "succeeded"
     assert document["metadata"] == {"k": "v"}
@@ -127,7 +120,7 @@ async def test_a_streamed_image_is_kept_announced_and_accounted_like_any_other(
     assert fetch(stack, "GET", kept["url"]).content == image(completed)
     assert document["usage"]["total_tokens"] == completed.usage.total_tokens
     assert document["cost"]["amount"] is not None
-    (event,) = announced(stack, job)
+    (event,) = await eventually(lambda: announced(stack, document["id"]), what="the event of the job's end")
     assert event["type"] == "Darkroom.Job.Succeeded"
 
 

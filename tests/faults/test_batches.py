@@ -24,15 +24,12 @@ from shared.platform.principals import Caller
 from tests.support import batches
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.batches import REQUEST, UNREADABLE
+from tests.support.dying import DiedError
 from tests.support.receiver import STACK_SIGNING_KEY, receiving
 from tests.support.waiting import eventually
 
 MIXED = [UNREADABLE, REQUEST, REQUEST, REQUEST, UNREADABLE]
 """Two steps of `small_steps`, in each a request that turns out to be wrong."""
-
-
-class DiedError(BaseException):
-    """The process is gone: nothing runs after it."""
 
 
 @pytest.fixture

@@ -25,12 +25,10 @@ from shared.pipeline.rooms import rooms
 from shared.platform.blobs import BlobClient
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call
+from tests.support.dying import DiedError
+from tests.support.streams import refuse_at_the_end
 
 Method = Callable[..., Awaitable[Any]]
-
-
-class DiedError(BaseException):
-    """The process is gone: nothing runs after it."""
 
 
 WRITES = [
@@ -106,7 +104,8 @@ async def test_whatever_step_a_runner_dies_at_the_job_succeeds_and_is_paid_once(
     [image] = (await app.document(job_id))["images"]
     assert app.storage.read(image["blob"]).startswith(b"\x89PNG")
     assert image["blob"].rpartition("/")[2].replace(".png", ".json") in app.storage.results_of(job_id)
-    encoded, _ = await read.answer(job)
+    accepted = await (await rooms()).files(job_id).get_request()
+    encoded, _ = await read.answer(job, accepted.request)
     assert encoded.length > image["bytes"]
 
 
@@ -169,6 +168,21 @@ async def test_a_refusal_is_never_asked_again_whatever_step_the_runner_dies_at(
     assert len(app.model.calls()) == 1
     assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
     assert app.storage.outcomes(job_id) == ["refused"]
+
+
+@pytest.mark.parametrize(("place", "when"), [(JobFiles, "before"), (JobFiles, "after"), (Lease, "before")], ids=str)
+async def test_a_refusal_behind_an_image_that_came_whole_stays_unknown_whatever_step_the_runner_dies_at(
+    app: App, monkeypatch: pytest.MonkeyPatch, place: Any, when: str
+) -> None:
+    refuse_at_the_end(monkeypatch)
+    job_id = await die_at(app, monkeypatch, place, "put_result" if place is JobFiles else "finish", when, stream=True)
+    job = await app.deliver(job_id)
+
+    assert len(app.model.calls()) == 1
+    assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
+    assert app.storage.outcomes(job_id) == ["unknown"]
+    assert float(app.storage.ledger(job_id)[-1]["possibly_billed"]) > 0
+    assert float((await app.document(job_id))["cost"]["possibly_billed"]) > 0
 
 
 async def away(*_: Any, **__: Any) -> Any:

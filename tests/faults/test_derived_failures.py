@@ -20,6 +20,7 @@ from shared.platform import key_vault
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.deriving import EXACT, assert_the_models_own, rgba
 from tests.support.doors import call
+from tests.support.dying import DiedError
 from tests.support.vault import Served
 
 Configure = Callable[..., None]
@@ -119,10 +120,6 @@ async def test_a_synchronous_caller_is_told_not_to_ask_again(fitting_app: App, m
     assert answer.status_code == 500
     assert answer.headers["x-should-retry"] == "false"
     assert json.loads(bytes(answer.body))["error"]["code"] == "derivation_failed"
-
-
-class DiedError(BaseException):
-    """The process is gone: nothing runs after it."""
 
 
 @pytest.mark.parametrize(("place", "name"), [(IncomingImage, "store"), (derived, "_sources"), (JobFiles, "put_result")])

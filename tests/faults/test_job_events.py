@@ -21,6 +21,7 @@ from shared.jobs.lease import Lease
 from shared.jobs.ledger import Ledger
 from shared.pipeline import cancel, following, job_events, purge
 from shared.pipeline.rooms import rooms
+from shared.platform import server_sent_events
 from shared.platform.blobs import BlobClient
 from tests.faults.test_crash_windows import die_at
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
@@ -216,7 +217,7 @@ async def test_a_purged_job_says_how_it_ended_and_nothing_of_it_is_left(app: App
 async def test_a_long_wait_is_kept_alive_and_closed_in_time_and_goes_on_where_it_was(
     app: App, monkeypatch: pytest.MonkeyPatch, configure: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(following, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(server_sent_events, "KEEP_ALIVE_SECONDS", 0.1)
     configure([deployment(app.model.url)], SYNC_BUDGET_SECONDS="1")
     job_id = await app.submit(**STREAMED)
     source = EventSource()

@@ -31,6 +31,7 @@ async def test_the_files_of_a_killed_post_go_and_a_jobs_stay(app: App) -> None:
     intake = await accept.intake()
     killed = intake.files.job_id
     await accept.understand(intake, CALLER, {"prompt": "p", "images": [_source()]}, kind=None)
+    intake.close()  # as the end of a process does
     job_id = await app.submit()
     assert app.storage.requests_of(killed) == ["source-0"]
 

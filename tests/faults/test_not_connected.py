@@ -170,7 +170,7 @@ async def test_an_identity_endpoint_that_is_away_costs_no_call_and_no_attempt(
 
     monkeypatch.setattr(run, "RETRY_CONNECT", (0.05,))
     job_id = await app.submit()
-    tokens = clients.model_bearer("https://cognitiveservices.azure.com/.default")
+    tokens = clients.app_bearer("https://cognitiveservices.azure.com/.default")
 
     async def away(*_: str) -> None:
         from azure.core.exceptions import ClientAuthenticationError

@@ -16,6 +16,7 @@ from shared.errors import DarkroomError
 from shared.jobs.job import Job, Status
 from shared.pipeline import run
 from shared.pipeline.relay import Relay
+from shared.pipeline.rooms import rooms
 from shared.pipeline.window import BrokenOffError, Window
 from tests.support.app_in_process import App
 
@@ -34,10 +35,11 @@ async def read(window: Window, most: int | None = None) -> bytes:
 async def answered(app: App, *, most: int | None = None, **fields: Any) -> tuple[Job, Relay, bytes]:
     """A job run for a reader of its answer: the job at its end, its relay, and what was read."""
     job = await app.begin(**fields)
+    accepted = await (await rooms()).files(job.id).get_request()
     relay = Relay(streamed=bool(fields.get("stream")))
 
     async def work() -> Job:
-        ended = await run.run_now(job, datetime.now(UTC) + timedelta(seconds=60), relay)
+        ended = await run.run_now(job, datetime.now(UTC) + timedelta(seconds=60), relay, accepted)
         await relay.over(None if ended.status is Status.SUCCEEDED else DarkroomError.from_row(dict(ended.error or {})))
         return ended
 

@@ -11,6 +11,7 @@ import pytest
 from functions import images, jobs
 from shared.delivery import events
 from shared.errors import DarkroomError
+from shared.images.request import ImageRequest
 from shared.jobs.job import error_without_words
 from shared.pipeline import purge, read
 from shared.platform import folders
@@ -151,7 +152,7 @@ async def test_what_was_purged_is_gone_for_every_reader(app: App) -> None:
         answer = await call(function, method="GET", path_params={"job": job.id, "index": "0"})
         assert (answer.status_code, json.loads(bytes(answer.body))["error"]["code"]) == (410, "purged")
     with pytest.raises(DarkroomError) as refused:
-        await read.answer(purged)
+        await read.answer(purged, ImageRequest("generate", "a boat", "gpt-image-1"))
     assert refused.value.code == "purged"
 
 

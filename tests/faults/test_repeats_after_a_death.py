@@ -25,15 +25,12 @@ from shared.pipeline import accept, takeover
 from shared.pipeline.repeats import Asked
 from shared.pipeline.rooms import rooms
 from tests.support.app_in_process import CALLER, TAKE_OVER_SECONDS, App
+from tests.support.dying import DiedError
 from tests.support.photographs import photograph
 from tests.support.repeated import KEY, REQUEST, error, form, is_replayed, post, post_form, read, tried
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("ask_often")
-
-
-class DiedError(BaseException):
-    """The process is gone: nothing runs after it."""
 
 
 async def die(*_: Any, **__: Any) -> Any:

@@ -6,20 +6,21 @@ import asyncio
 import base64
 import hashlib
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from starlette.responses import Response
 
 from functions import images, patience, streaming
+from shared.images.request import ImageRequest
 from shared.jobs.job import Status
-from shared.model.events import decode_events
 from shared.model.listening import Event
 from shared.pipeline.relay import Relay
 from shared.pipeline.window import Window
+from shared.platform import server_sent_events
 from tests.support.app_in_process import App, deployment
 from tests.support.doors import body_of, call
+from tests.support.streams import refuse_at_the_end
 from tests.support.waiting import eventually
 
 REQUEST = {"prompt": "a lighthouse", "quality": "low"}
@@ -41,7 +42,7 @@ async def test_a_stream_is_answered_with_the_services_events(app: App) -> None:
     response = await ask(STREAM)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["cache-control"] == "no-store"
     job_id = response.headers["x-darkroom-job"]
     partial, completed = events_of(await body_of(response))
     assert (partial["type"], completed["type"]) == ("image_generation.partial_image", "image_generation.completed")
@@ -62,7 +63,7 @@ async def test_a_refusal_before_the_first_image_is_an_error_by_its_status(app: A
 async def test_a_stream_that_takes_long_is_kept_alive_and_told_of_an_error_by_an_event(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(server_sent_events, "KEEP_ALIVE_SECONDS", 0.1)
     app.model.behave(latency_seconds=1.0, faults=[{"name": "moderation_blocked", "hang_seconds": 1.0}])
     response = await ask(STREAM)
     assert response.status_code == 200
@@ -148,10 +149,11 @@ async def test_a_caller_who_never_reads_is_dropped_and_its_job_is_not(
 
 
 async def test_nothing_keeps_a_stream_alive_in_the_middle_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "KEEP_ALIVE_SECONDS", 0.05)
+    monkeypatch.setattr(server_sent_events, "KEEP_ALIVE_SECONDS", 0.05)
     relay, event = Relay(streamed=True), b'event: image_generation.completed\ndata: {"b64_json":"QUJD"}\n\n'
     running = asyncio.create_task(asyncio.Event().wait())
-    body = asyncio.create_task(body_of(streaming.events(relay, "1", running, {})))  # type: ignore[arg-type]
+    request = ImageRequest("generate", "a boat", "gpt-image-1")
+    body = asyncio.create_task(body_of(streaming.events(relay, "1", request, running, {})))  # type: ignore[arg-type]
     await relay.began(streamed=True, length=None)
     await relay.part([event[:60]])
     await asyncio.wait([body], timeout=0.3)  # several times as long as a keep-alive is waited for
@@ -208,15 +210,7 @@ async def test_a_door_that_is_cancelled_leaves_its_job_running_and_nothing_in_me
 async def test_a_refusal_behind_an_image_that_came_whole_is_not_booked_as_free(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def refused_at_the_end(chunks: AsyncIterator[bytes], *to: Any, **asked: Any) -> Any:
-        async def more() -> AsyncIterator[bytes]:
-            async for chunk in chunks:
-                yield chunk
-            yield b'event: error\ndata: {"error":{"code":"moderation_blocked","message":"No."}}\n\n'
-
-        return await decode_events(more(), *to, **asked)
-
-    monkeypatch.setattr("shared.model.client.decode_events", refused_at_the_end)
+    refuse_at_the_end(monkeypatch)
     response = await ask(STREAM)
     assert events_of(await body_of(response))[-1]["error"]["code"] == "moderation_blocked"
     job = await app.ended(response.headers["x-darkroom-job"])

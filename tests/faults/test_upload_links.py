@@ -49,6 +49,15 @@ def ask(stranger: httpx.Client, method: str, url: str) -> int:
     return stranger.request(method, url).status_code
 
 
+async def taken(caller: Caller, request: dict[str, Any]) -> int:
+    """The bytes of the source of `request`, which is understood and then forgotten."""
+    intake = await accept.intake()
+    try:
+        return (await accept.understand(intake, caller, request, kind=None)).images[0].bytes
+    finally:
+        await intake.discard()
+
+
 async def test_a_link_takes_one_file_once_and_nothing_else(app: App, stranger: httpx.Client) -> None:
     status, answer = await post({"files": ["image.png", "größe 2.JPG", "request.json"]})
     image = answer["files"][0]
@@ -119,11 +128,9 @@ async def test_an_uploaded_file_is_a_source_for_whoever_asked_for_the_link(app: 
     source = {"prompt": "x", "images": [{"blob": file["blob"]}]}
 
     for caller in (ALICE, CALLER):
-        intake = await accept.intake()
-        accepted = await accept.understand(intake, caller, source, kind=None)
-        assert accepted.images[0].bytes == len(SOURCE)
+        assert await taken(caller, source) == len(SOURCE)
     with pytest.raises(DarkroomError) as caught:
-        await accept.understand(await accept.intake(), BOB, source, kind=None)
+        await taken(BOB, source)
     assert caught.value.code == "source_not_readable"
 
 
@@ -134,10 +141,9 @@ async def test_other_folders_are_open_to_trusted_callers_alone(app: App, blob: s
     app.storage.container("uploads").upload_blob(blob.removeprefix("uploads/"), SOURCE)
     source = {"prompt": "x", "images": [{"blob": blob}]}
 
-    accepted = await accept.understand(await accept.intake(), CALLER, source, kind=None)
-    assert accepted.images[0].bytes == len(SOURCE)
+    assert await taken(CALLER, source) == len(SOURCE)
     with pytest.raises(DarkroomError) as caught:
-        await accept.understand(await accept.intake(), ALICE, source, kind=None)
+        await taken(ALICE, source)
     assert caught.value.code == "source_not_readable"
 
 

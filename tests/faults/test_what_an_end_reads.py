@@ -54,7 +54,7 @@ async def test_a_synchronous_job_reads_nothing_that_it_wrote(
     accepted = await (await rooms()).files(job.id).get_request()
     documents_read.clear()
     async with recording() as recorder:
-        await run.run_now(job, datetime.now(UTC) + timedelta(minutes=2), accepted=accepted)
+        await run.run_now(job, datetime.now(UTC) + timedelta(minutes=2), None, accepted)
 
     read_rows = [one.path for one in recorder.requests if one.method == "GET" and "pacing" not in one.path]
     assert [path.rpartition("/")[2] for path in read_rows] == ["jobs()"], "the subscriptions"

@@ -53,7 +53,8 @@ async def test_a_batch_becomes_images_and_one_event(app_client: httpx.AsyncClien
     places = [(await job(app_client, entry["id"]))["metadata"].get("place") for entry in jobs]
     assert places == [*map(str, range(11)), None]
     assert len((await job(app_client, jobs[0]["id"]))["images"]) == 1
-    assert events(stack, jobs[-1]["id"])[0]["data"]["error"]["code"] == "source_not_readable"
+    failed = await eventually(lambda: events(stack, jobs[-1]["id"]), what="the event of the job that failed")
+    assert failed[0]["data"]["error"]["code"] == "source_not_readable"
 
 
 async def test_json_lines_become_a_batch(app_client: httpx.AsyncClient) -> None:

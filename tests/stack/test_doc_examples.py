@@ -1,4 +1,5 @@
-"""The examples of docs/cost.md and docs/migration.md, run as they stand there, in a folder with a running stack."""
+"""The examples of README.md, docs/cost.md, docs/local.md and docs/migration.md, run as they stand there, in a folder
+with a running stack."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from local.state import StackInfo
 from shared.errors import DarkroomError
 from shared.images.request import parse
 from shared.settings import read
+from tests.support.peers import fetch
+from tests.support.requests import polled_to_its_end
 
 DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,6 +26,10 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 def blocks(page: str) -> list[tuple[str, str]]:
     """Language and text of each block of code."""
     return _BLOCK.findall((DOCS / f"{page}.md").read_text())
+
+
+def first_requests() -> list[tuple[str, str]]:
+    return _BLOCK.findall((DOCS.parent / "README.md").read_text())
 
 
 @pytest.fixture
@@ -40,6 +47,22 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+async def test_the_first_requests_are_answered_as_the_readme_says(
+    folder: Path, stack: StackInfo, quiet_environment: dict[str, str]
+) -> None:
+    (python, client), (shell, submit) = first_requests()
+    assert (python, shell) == ("python", "sh")
+
+    run([sys.executable, "-c", client], folder, quiet_environment)
+    said = run(["/bin/sh", "-euc", submit.replace("http://127.0.0.1:7071", stack.app)], folder, quiet_environment)
+
+    assert (folder / "harbour.png").read_bytes().startswith(b"\x89PNG")
+    assert re.match(r"HTTP/1\.1 202 ", said)
+    (location,) = re.findall(r"^location: (\S+)", said, re.IGNORECASE | re.MULTILINE)
+    job = await polled_to_its_end(location)
+    assert (job["status"], job["metadata"]) == ("succeeded", {"order": "1017"})
 
 
 def test_what_is_asked_of_estimates_jobs_and_usage_is_answered_as_shown(
@@ -65,6 +88,22 @@ def assert_shown(shown: Any, answer: Any) -> None:
             assert_shown(one, other)
     elif shown != "…":
         assert answer == shown
+
+
+def test_the_stack_is_looked_into_and_made_to_misbehave_as_shown(
+    folder: Path, stack: StackInfo, quiet_environment: dict[str, str]
+) -> None:
+    look, _, model, uploads = [text for language, text in blocks("local") if language == "sh"]
+
+    said = run(["/bin/sh", "-euc", f"{look}\n{model}\n{uploads}"], folder, quiet_environment)
+    behaviour = fetch(stack, "GET", f"{stack.model}/_local/behaviour").json()
+    key = {"x-functions-key": stack.key}
+    events = fetch(stack, "GET", f"{stack.app}/admin/_local/blob-events", headers=key).json()["behaviour"]
+
+    assert said.startswith('[]{"events":[]}')
+    assert (behaviour["latency_seconds"], behaviour["rpm"]) == (20, 6)
+    assert behaviour["faults"] == [{"cut_after_bytes": 100_000}, {"name": "moderation_blocked"}]
+    assert (events["duplicate"], events["delay_seconds"], events["shuffle"]) == (0.33, [0, 2], True)
 
 
 def test_programs_of_dall_e_run_as_shown(folder: Path, quiet_environment: dict[str, str]) -> None:

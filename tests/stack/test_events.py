@@ -19,6 +19,8 @@ from tests.support.waiting import eventually
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "data" / "cloudevents-1.0.schema.json").read_text())
 SECRET_PROMPT = "the unannounced product is a tangerine lamp"
+TOLD_FIRST = {"response_format": "url"}
+"""What makes a synchronous answer come when the topic has been tried: one that holds images passes on before."""
 
 
 def assert_valid(event: dict[str, Any]) -> None:
@@ -29,7 +31,7 @@ def assert_valid(event: dict[str, Any]) -> None:
 async def test_success_is_one_valid_event_that_holds_the_job(app_client: httpx.AsyncClient, stack: StackInfo) -> None:
     document = await generated(app_client, n=2, metadata={"order": "7"})
 
-    (event,) = events(stack, document["id"])
+    (event,) = await eventually(lambda: events(stack, document["id"]), what="the event")
     assert_valid(event)
     assert event["id"] == f"{document['id']}/succeeded"
     assert event["type"] == "Darkroom.Job.Succeeded"
@@ -51,7 +53,7 @@ async def test_the_end_of_a_queued_job_is_announced_once_too(app_client: httpx.A
     assert_valid(event)
     assert event["id"] == f"{document['id']}/succeeded"
     await eventually(lambda: not outbox(stack, document["id"]), what="an empty outbox")
-    assert len(publishes(stack)) == 1
+    assert [entry["events"] for entry in publishes(stack)].count([event["id"]]) == 1
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -92,7 +94,7 @@ async def test_what_a_broken_topic_did_not_take_is_delivered_later_and_once(
 ) -> None:
     disturb_topic(stack, count=1000, status=503)
 
-    document = await generated(app_client)
+    document = await generated(app_client, **TOLD_FIRST)
 
     assert document["status"] == "succeeded"
     assert events(stack, document["id"]) == []
@@ -110,7 +112,7 @@ async def test_an_event_whose_receipt_was_lost_comes_again_under_the_same_id(
 ) -> None:
     disturb_topic(stack, count=1, status=503, keep=True)
 
-    document = await generated(app_client)
+    document = await generated(app_client, **TOLD_FIRST)
     make_due(stack, document["id"])
     await send_outbox(app_client)
     await eventually(lambda: not outbox(stack, document["id"]), what="an empty outbox")

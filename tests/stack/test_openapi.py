@@ -3,6 +3,7 @@ that the document does not have. Objects count as closed here, though callers ha
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
@@ -25,6 +26,8 @@ from local.state import StackInfo
 from shared.api.operations import OPERATIONS, Operation
 from tests.support.photographs import mask, photograph
 from tests.support.schemas import strict
+from tests.support.storage import Storage
+from tests.support.waiting import eventually
 
 CHECKS = [
     not_a_server_error,
@@ -65,12 +68,16 @@ def described(client: httpx.Client) -> BaseSchema:
 
 
 @pytest.fixture(scope="module")
-def known(client: httpx.Client) -> Known:
+def known(client: httpx.Client, session_stack: StackInfo) -> Iterator[Known]:
     job = client.post("/api/jobs", json={**REQUEST, "n": 2}, headers={"prefer": "wait=60"}).json()
     assert job["status"] == "succeeded"
     batch = client.post("/api/batches", json=[REQUEST]).json()
     subscription = client.post("/api/subscriptions", json={"url": "https://127.0.0.1:9/hook"}).json()
-    return Known(job["id"], batch["id"], subscription["id"])
+    yield Known(job["id"], batch["id"], subscription["id"])
+    # The tests of the next file are to find no jobs at work, and nobody to be told of theirs.
+    client.delete(f"/api/subscriptions/{subscription['id']}").raise_for_status()
+    storage = Storage(session_stack.blob, session_stack.table)
+    asyncio.run(eventually(lambda: not storage.live_jobs(), within=60, what="the end of the jobs"))
 
 
 def fuzz(operation: Operation, mode: GenerationMode, described: BaseSchema, stack: StackInfo, known: Known) -> None:

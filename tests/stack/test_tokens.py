@@ -47,6 +47,7 @@ async def test_every_service_is_asked_with_a_token_of_its_own_and_no_request_lea
             )
             assert edit.status_code == 200, edit.text
             assert (await run(app))["status"] == "succeeded"
+            await eventually(lambda: len(publishes(info)) >= 3, what="the event of the last job")
 
     assert {entry["resource"] for entry in token_requests(info) if entry["status"] == 200} == {
         STORAGE,
@@ -62,6 +63,5 @@ async def test_every_service_is_asked_with_a_token_of_its_own_and_no_request_lea
             assert (scheme, read_claims(token)["aud"]) == ("Bearer", STORAGE), f"{name}: {target}"
     calls = ModelControl(info.model).calls()
     assert [(call["auth"], call["audience"]) for call in calls] == [("bearer", MODEL)] * 3
-    await eventually(lambda: len(publishes(info)) >= 3, what="the event of the last job")
     assert [entry["audience"] for entry in publishes(info)] == [EVENT_GRID] * 3
     assert {entry["status"] for entry in publishes(info)} == {200}

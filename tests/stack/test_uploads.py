@@ -17,7 +17,7 @@ from tests.support import peers
 from tests.support.dropping import FILES, REQUEST, Folder
 from tests.support.model_control import ModelControl
 from tests.support.pictures import good_mask, png
-from tests.support.requests import polled_to_its_end
+from tests.support.requests import job, polled_to_its_end
 from tests.support.storage import Storage
 from tests.support.waiting import eventually
 
@@ -40,14 +40,7 @@ async def unruly(app_client: httpx.AsyncClient) -> AsyncIterator[httpx.AsyncClie
 
 async def job_of(app: httpx.AsyncClient, folder: Folder) -> dict[str, Any]:
     """The document of the folder's job, once it has ended."""
-    job_id = await eventually(folder.job, what="the folder's job")
-
-    async def ended() -> dict[str, Any] | None:
-        document: dict[str, Any] = (await app.get(f"/api/jobs/{job_id}")).json()
-        return document if document["finished_at"] else None
-
-    document: dict[str, Any] = await eventually(ended, what="the end of the job")
-    return document
+    return await job(app, await eventually(folder.job, what="the folder's job"))
 
 
 async def delivered(app: httpx.AsyncClient) -> bool:

@@ -75,6 +75,11 @@ def test_the_trust_list_may_be_a_file(monkeypatch, tmp_path):
     assert read(vendor().sign(picture())).state == "trusted"
 
 
+def test_the_trust_list_may_be_text_of_one_line(monkeypatch):
+    use_anchors(monkeypatch, vendor().anchors.replace("\n", "\\n"))
+    assert read(vendor().sign(picture())).state == "trusted"
+
+
 @pytest.mark.parametrize("anchors", ["/no/such/file.pem", "https://example.com/list.pem", "-----BEGIN rubbish"])
 def test_a_trust_list_that_is_none_costs_trust_and_nothing_else(monkeypatch, anchors):
     use_anchors(monkeypatch, anchors)

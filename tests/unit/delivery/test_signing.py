@@ -1,15 +1,10 @@
-"""Signing derived images with a key in a vault, over the wire: what is said of them, and what becomes of failures."""
+"""What is said of a derived image that is signed, with a key in a vault, over the wire."""
 
 from __future__ import annotations
 
-import asyncio
-import dataclasses
-import io
 import json
-import logging
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,105 +13,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from local.certificates import Certificates
-from local.key_vault import Key, KeyVault
-from shared import settings as app_settings
-from shared.delivery import provenance, signing, signing_identity
+from local.key_vault import Key
+from shared.delivery import signing
 from shared.errors import DarkroomError
-from shared.platform import clients, key_vault
+from tests.support.signed_by_app import Use, actions_of, manifest_of, sign
 from tests.support.signing import picture, resaved, vendor
-from tests.support.vault import Issued, Served, issued, serving, serving_identity
+from tests.support.vault import issued
 
-IDENTITY_HEADER = "the-identitys-secret"
 OPENED_RESIZED = ["c2pa.opened", "c2pa.resized"]
-
-type Use = Callable[..., Served]
-
-
-@pytest.fixture(scope="module")
-def servers(certificates: Certificates) -> Iterator[tuple[Served, str]]:
-    """A vault, and the URL of the identity endpoint that gives tokens for it."""
-    signer = issued()
-    with (
-        serving(KeyVault(signer.certificate, signer.key), certificates) as vault,
-        serving_identity(IDENTITY_HEADER) as identity,
-    ):
-        yield vault, identity.url
-
-
-@pytest.fixture
-async def use(servers: tuple[Served, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Use]:
-    """`use(certificate, key=, **settings)`: the app is told to sign with the vault, which has this certificate."""
-    vault, identity = servers
-    await clients.close()
-
-    def put(signer: Issued | None = None, *, key: Any = None, **settings: str) -> Served:
-        signer = signer or issued(issued(authority=True))
-        vault.vault = KeyVault(signer.certificate, key or signer.key)
-        changes = {
-            "IDENTITY_ENDPOINT": identity,
-            "IDENTITY_HEADER": IDENTITY_HEADER,
-            "ALLOW_PRIVATE_NETWORKS": "1",
-            "SIGNING_CERTIFICATE": vault.identifier,
-        }
-        for name, value in (changes | settings).items():
-            monkeypatch.setenv(name, value)
-        app_settings.settings.cache_clear()
-        provenance._context.cache_clear()
-        return vault
-
-    yield put
-    await clients.close()
-    app_settings.settings.cache_clear()
-    provenance._context.cache_clear()
-
-
-@pytest.fixture
-def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No second tries, for tests in which every one fails."""
-    monkeypatch.setattr(key_vault, "_TRIES", 1)
-
-
-async def sign(
-    image: Any = None,
-    parent: bytes | None = None,
-    *,
-    content_type: str = "image/png",
-    actions: tuple[dict[str, Any], ...] = ({"action": "c2pa.resized"},),
-    components: tuple[tuple[Any, str], ...] = (),
-) -> provenance.Provenance:
-    """What is read out of a signed image."""
-    signed = await signing.sign(
-        image or picture(content_type),
-        content_type,
-        parent=parent or vendor().sign(picture()),
-        parent_content_type="image/png",
-        title="0.contain-96x64.png",
-        actions=actions,
-        components=components,
-    )
-    return provenance.inspect(io.BytesIO(signed), content_type)
-
-
-async def failure() -> DarkroomError:
-    with pytest.raises(DarkroomError) as caught:
-        await sign()
-    return caught.value
-
-
-def manifest_of(found: provenance.Provenance) -> dict[str, Any]:
-    assert found.manifest is not None
-    active: dict[str, Any] = found.manifest["manifests"][found.manifest["active_manifest"]]
-    return active
-
-
-def actions_of(found: provenance.Provenance) -> list[dict[str, Any]]:
-    (assertion,) = (one for one in manifest_of(found)["assertions"] if one["label"].startswith("c2pa.actions"))
-    listed: list[dict[str, Any]] = assertion["data"]["actions"]
-    return listed
-
-
-# -- what is said of an image
 
 
 async def test_the_chain_reads_from_the_derived_image_to_the_models_own(use: Use) -> None:
@@ -262,155 +166,6 @@ async def test_a_manifest_holds_no_thumbnail_and_no_address(use: Use) -> None:
     assert vault.url not in text
 
 
-# -- the vault
-
-
-async def test_one_certificate_serves_for_many_signatures(use: Use) -> None:
-    vault = use()
-    await asyncio.gather(*(sign() for _ in range(5)))
-    kinds = [entry["path"].split("/")[1] for entry in vault.vault.requests]
-
-    assert (kinds.count("certificates"), kinds.count("keys")) == (1, 5)
-    assert {entry["audience"] for entry in vault.vault.requests} == {"https://vault.azure.net"}
-
-
-async def test_a_certificate_may_be_named_by_its_version(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = use()
-    await signing.check()
-    version = (await signing_identity.current()).key.rpartition("/")[2]
-    await clients.close()
-    monkeypatch.setenv("SIGNING_CERTIFICATE", f"{vault.identifier}/{version}")
-    app_settings.settings.cache_clear()
-
-    assert (await sign()).state == "valid"
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_passing_failure_of_the_vault_is_asked_again(use: Use, status: int) -> None:
-    vault = use()
-    vault.fail(status)
-
-    assert (await sign()).state == "valid"
-    assert [entry["status"] for entry in vault.vault.requests][:2] == [status, 200]
-
-
-async def test_a_vault_that_fails_on_is_unavailable(use: Use, one_try: None) -> None:
-    vault = use()
-    await signing.check()
-    vault.fail(503)
-
-    assert (await failure()).code == "signing_unavailable"
-    assert (await sign()).state == "valid"
-
-
-async def test_a_vault_that_is_down_is_unavailable(use: Use, one_try: None, certificates: Certificates) -> None:
-    signer = issued()
-    with serving(KeyVault(signer.certificate, signer.key), certificates) as gone:
-        pass
-    use(signer, SIGNING_CERTIFICATE=gone.identifier)
-
-    assert (await failure()).code == "signing_unavailable"
-
-
-async def test_a_vault_that_is_too_slow_is_unavailable(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_vault, "CALL_SECONDS", 0.2)
-    vault = use()
-    await signing.check()
-    vault.fail(delay_seconds=2)
-    error = await failure()
-
-    assert (error.code, error.message) == (
-        "signing_unavailable",
-        "The key vault that signs derived images is not available: it did not answer in time.",
-    )
-
-
-async def test_without_an_identity_endpoint_signing_is_unavailable(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    vault = use()
-    monkeypatch.setenv("IDENTITY_HEADER", "wrong")
-    error = await failure()
-
-    assert error.code == "signing_unavailable"
-    assert vault.vault.requests == []
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (403, "the app's identity needs the roles Key Vault Reader and Key Vault Crypto User"),
-        (404, "there is no such certificate"),
-        (400, "the vault refused its certificate"),
-    ],
-)
-async def test_a_refusal_of_the_vault_is_a_setting_to_put_right(use: Use, status: int, said: str) -> None:
-    vault = use()
-    vault.fail(status)
-    error = await failure()
-
-    assert (error.code, said in error.message) == ("misconfigured", True)
-    assert len(vault.vault.requests) == 1
-
-
-# -- the identity
-
-
-@pytest.mark.parametrize(
-    ("signer", "said"),
-    [
-        (lambda: issued(days=-1), "the certificate ended on "),
-        (lambda: issued(begins_in=1), "the certificate begins on "),
-        (lambda: issued(usage="1.3.6.1.5.5.7.3.3"), "has no extended key usage of C2PA's"),
-        (lambda: issued(usage=None), "has no extended key usage of C2PA's"),
-        (lambda: issued(signs=False), "has no key usage digitalSignature"),
-        (lambda: issued(names_issuer=False), "has no authority key identifier"),
-        (lambda: issued(key=ec.generate_private_key(ec.SECP256K1())), "its key is of no kind that C2PA signs with"),
-    ],
-)
-async def test_a_certificate_that_cannot_sign_images_is_refused_before_anything_is_signed(
-    use: Use, signer: Callable[[], Issued], said: str
-) -> None:
-    vault = use(signer())
-    with pytest.raises(DarkroomError) as caught:
-        await signing.check()
-
-    assert (caught.value.code, said in caught.value.message) == ("misconfigured", True)
-    assert (await failure()).message == caught.value.message
-    assert not any(entry["path"].startswith("/keys/") for entry in vault.vault.requests)
-
-
-async def test_a_key_that_is_not_the_certificates_signs_nothing_that_leaves(use: Use) -> None:
-    use(key=issued().key)
-    error = await failure()
-
-    assert (error.code, "is not the one that the certificate is for" in error.message) == ("misconfigured", True)
-
-
-async def test_a_chain_that_is_another_ones_is_refused(use: Use) -> None:
-    use(SIGNING_CERTIFICATE_CHAIN=issued(authority=True).pem)
-    error = await failure()
-
-    assert (error.code, "SIGNING_CERTIFICATE_CHAIN is not its chain" in error.message) == ("misconfigured", True)
-
-
-async def test_a_renewed_certificate_is_found_when_the_old_ones_hour_is_over(use: Use) -> None:
-    use(issued())
-    first = await signing_identity.current()
-    use(issued())
-    assert await signing_identity.current() is first
-    clients._kept["signing identity"].until -= 3_600
-
-    assert (await signing_identity.current()).key != first.key
-
-
-async def test_an_old_certificate_is_not_used_beyond_its_end(use: Use) -> None:
-    use(issued())
-    ended = dataclasses.replace(await signing_identity.current(), not_after=datetime.now(UTC))
-    clients._kept["signing identity"].identity = ended
-
-    assert await signing_identity.current() is not ended
-    assert (await sign()).state == "valid"
-
-
 async def test_an_image_c2pa_makes_nothing_of_is_an_error_without_its_bytes(use: Use) -> None:
     use()
     with pytest.raises(DarkroomError) as caught:
@@ -418,80 +173,3 @@ async def test_an_image_c2pa_makes_nothing_of_is_an_error_without_its_bytes(use:
 
     assert caught.value.code == "internal_error"
     assert "no image at all" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    "identifier",
-    [
-        "http://kv.vault.azure.net/certificates/signing",
-        "https://kv.vault.azure.net/secrets/signing",
-        "https://kv.vault.azure.net/certificates/signing/../../secrets/key",
-        "https://kv.vault.azure.net/certificates/signing?api-version=7.4",
-        "https://user@kv.vault.azure.net/certificates/signing",
-        "https://kv.vault.azure.net:444/certificates/signing",
-        "https://kv.vault.azure.net.example.com/certificates/signing",
-        "https://example.com/certificates/signing",
-        "signing",
-    ],
-)
-async def test_a_token_goes_to_no_address_that_is_no_key_vaults(
-    use: Use, identifier: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(SIGNING_CERTIFICATE=identifier, ALLOW_PRIVATE_NETWORKS="0")
-    monkeypatch.setattr(key_vault, "certificate", None)  # whoever called it would fail otherwise
-
-    assert (await failure()).code == "misconfigured"
-    assert (signing_identity.problem() or "").startswith("SIGNING_CERTIFICATE ")
-
-
-@pytest.mark.parametrize("suffix", ["vault.azure.net", "vault.azure.cn", "vault.usgovcloudapi.net"])
-def test_vaults_of_every_cloud_are_known(suffix: str) -> None:
-    for version in ("", "/0123456789abcdef0123456789abcdef"):
-        assert key_vault.identifier_problem(f"https://kv-1.{suffix}/certificates/darkroom-signing{version}") is None
-
-
-def test_a_chain_that_is_none_is_named_by_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for chain, identifier in (("no-such.pem", "https://kv.vault.azure.net/certificates/a"), (issued().pem, "")):
-        monkeypatch.setenv("SIGNING_CERTIFICATE_CHAIN", chain)
-        monkeypatch.setenv("SIGNING_CERTIFICATE", identifier)
-        app_settings.settings.cache_clear()
-        assert (signing_identity.problem() or "").startswith("SIGNING_CERTIFICATE_CHAIN ")
-    app_settings.settings.cache_clear()
-
-
-# -- health, logs
-
-
-async def test_health_names_the_day_the_certificate_ends(use: Use) -> None:
-    use(issued(days=100.5))
-    shown = await signing.health()
-
-    assert (shown["days_left"], shown["warning"]) == (100, None)
-
-
-async def test_health_warns_of_a_certificate_that_ends_within_thirty_days(use: Use) -> None:
-    use(issued(days=12.5))
-    shown = await signing.health()
-
-    assert shown["warning"] == (
-        f"SIGNING_CERTIFICATE: the certificate ends in 12 days, on {shown['expires_on']}; renew it in the vault."
-    )
-
-
-async def test_health_tells_a_key_that_is_not_the_certificates(use: Use) -> None:
-    use(key=issued().key)
-    with pytest.raises(DarkroomError, match="is not the one the certificate is for"):
-        await signing.health()
-
-
-async def test_no_secret_is_logged(use: Use, caplog: pytest.LogCaptureFixture, one_try: None) -> None:
-    caplog.set_level(logging.DEBUG)
-    vault = use()
-    await sign()
-    vault.fail(503)
-    await failure()
-    vault.fail(403)
-    await failure()
-
-    assert "Bearer ey" not in caplog.text
-    assert IDENTITY_HEADER not in caplog.text
