@@ -11,7 +11,7 @@ from typing import Any, Final
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEADERS: Final[Mapping[str, str]] = {
-    "cache-control": "no-store",
+    "cache-control": "no-cache",  # as the service has it
     "x-accel-buffering": "no",  # proxies that know it pass each event on at once
 }
 KEEP_ALIVE: Final = b": keep-alive\n\n"

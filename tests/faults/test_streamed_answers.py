@@ -42,7 +42,7 @@ async def test_a_stream_is_answered_with_the_services_events(app: App) -> None:
     response = await ask(STREAM)
     assert response.status_code == 200
     assert response.headers["content-type"].startswith("text/event-stream")
-    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "no-cache"
     job_id = response.headers["x-darkroom-job"]
     partial, completed = events_of(await body_of(response))
     assert (partial["type"], completed["type"]) == ("image_generation.partial_image", "image_generation.completed")
