@@ -15,6 +15,7 @@ from shared.platform import server_sent_events as sse
 blueprint = func.Blueprint()
 
 _RETRY = b"retry: 1000\n\n"
+_HEADERS = {**sse.HEADERS, "cache-control": "no-store"}  # its links open what they name
 
 
 @blueprint.route(route="api/jobs/{id}/events", methods=["GET"])
@@ -27,7 +28,7 @@ async def get_job_events(req: Request) -> Response:
     events = await following.follow(job, req.headers.get(following.LAST_EVENT_ID, ""))
     if events is None:
         return Response(status_code=204)
-    return PatientResponse(_stream(events), media_type=sse.MEDIA_TYPE, headers=dict(sse.HEADERS))
+    return PatientResponse(_stream(events), media_type=sse.MEDIA_TYPE, headers=_HEADERS)
 
 
 async def _stream(events: AsyncGenerator[Told | None]) -> AsyncIterator[bytes]:
