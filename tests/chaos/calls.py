@@ -36,9 +36,17 @@ class Pair:
         """What the model server saw of the call."""
         if self.call is None:
             return "no call"
-        if self.call["outcome"] == "refused":
+        if self.refused:
             return f"refused with {self.call['status']}"
         return f"{self.call['outcome']}, {'paid' if self.call['billed'] else 'not paid'}"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the service refused: its status says so, even if the connection was cut in the text behind it."""
+        if self.call is None or self.call["billed"]:
+            return False
+        cut_behind_its_status = self.call["outcome"] == "cut" and (self.call["status"] or 0) >= 400
+        return cut_behind_its_status or self.call["outcome"] == "refused"
 
     @property
     def paid(self) -> bool:
@@ -117,7 +125,7 @@ def wrong(pair: Pair) -> str | None:
             reason = "the ledger says billed, the service was not paid"
         case "billed" if call is not None and row.get("request_id") != call["request_id"]:
             reason = "the ledger names another call of the service"
-        case "refused" if call is None or call["outcome"] != "refused":
+        case "refused" if not pair.refused:
             reason = "the ledger says refused, the service did not refuse"
         case "unknown" if not pair.may_be_paid_again and (
             call is None or (call["outcome"] == "ok" and not call["fault"])

@@ -116,6 +116,8 @@ def test_what_is_lost_or_belongs_to_nobody_is_named(found: Callable[[], Evidence
         ([row(outcome="started")], [call()], "nobody wrote down"),
         ([row(outcome="refused")], [call()], "did not refuse"),
         ([row(outcome="refused")], [], "did not refuse"),
+        ([row(outcome="refused")], [call(outcome="cut", status=None, billed=False, images=[])], "did not refuse"),
+        ([row(outcome="refused")], [call(outcome="cut")], "did not refuse"),
         ([row(outcome="void")], [refused()], "the service was called"),
         ([row(outcome="unknown", error_code="no_answer")], [call()], "answered well"),
         ([row(), row(2)], [call(), call(2)], "paid 2 times"),
@@ -127,6 +129,12 @@ def test_a_call_that_the_ledger_does_not_account_for_is_named(
 ) -> None:
     account = audit([asked()], evidence(job(ledger=rows), calls=calls))
     assert any(what in violation for violation in account.violations)
+
+
+def test_a_refusal_that_was_cut_within_its_text_is_still_one() -> None:
+    cut = call(outcome="cut", status=400, billed=False, images=[])
+    account = audit([asked()], evidence(job("failed", ledger=[row(outcome="refused")]), calls=[cut]))
+    assert (account.violations, set(account.calls)) == ([], {("refused with 400", "refused")})
 
 
 def test_a_second_payment_after_a_killed_runner_is_allowed_to_queued_doors_and_told() -> None:
