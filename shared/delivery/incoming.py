@@ -1,10 +1,11 @@
 """One image from its first byte to its blob; the result writer comes in by `IncomingImage`.
 
-1. Pieces are kept as they come, hashed on the way; the first twelve bytes must be an image's.
-2. When it ends, a worker thread reads its header and its C2PA manifest.
+1. Pieces are kept as they come; the first twelve bytes must be an image's.
+2. When it ends, a worker thread hashes it and reads its header and its C2PA manifest.
 3. One Put Blob writes it under its final name, with all its headers: either it is there whole, or not at all.
 
-An image over 8 MB goes up in blocks as it comes, with a file beside for step 2, and appears when they are committed.
+An image over 8 MB goes up in blocks as it comes, hashed on the way, with a file beside for step 2, and appears when
+they are committed.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import asyncio
 import hashlib
 import secrets
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO, Final
 
 from shared.delivery import provenance
+from shared.delivery.memory import Share
 from shared.delivery.pieces import PieceBuffer, reader
 from shared.delivery.provenance import Provenance
 from shared.errors import DarkroomError
@@ -31,10 +32,6 @@ MAX_BUFFERED_BYTES: Final = 8 * 2**20
 BLOCK_BYTES: Final = 4 * 2**20
 MAX_IMAGE_BYTES: Final = 64 * 2**20
 _MAGIC_BYTES: Final = 12
-ALL_IMAGES_BYTES: Final = 12 * 2**20
-"""What all images of this process may hold in memory before another one waits to begin."""
-_ROOM_PATIENCE: Final = 2.0
-_LOOK_EVERY: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +54,6 @@ class IncomingImage:
     Raises DarkroomError `response_not_an_image` or `storage_unavailable`.
     """
 
-    held = 0
-    """Bytes of all images of this process that are in memory."""
-
-    @staticmethod
-    async def room() -> None:
-        """Wait until another image may begin: many answers at once are then received one image after the other. Not for
-        long, since an image may be held up by a caller who reads slowly, and others are not to wait for that."""
-        until = time.monotonic() + _ROOM_PATIENCE
-        while IncomingImage.held > ALL_IMAGES_BYTES and time.monotonic() < until:  # noqa: ASYNC110 - images of any loop let go
-            await asyncio.sleep(_LOOK_EVERY)
-
     def __init__(self, blobs: BlobClient, index: int, stem: str, metadata: Mapping[str, str]) -> None:
         self._blobs = blobs
         self._index = index
@@ -81,12 +67,11 @@ class IncomingImage:
         self._blocks: list[str] = []
         self._nonce = secrets.token_hex(4)
         self._file: BinaryIO | None = None
-        self._held = 0
+        self._memory = Share()
 
     async def add(self, data: bytes) -> None:
+        await self._memory.take(len(data))
         self._buffer.add(data)
-        self._hold(len(data))
-        self._sha256.update(data)
         self._size += len(data)
         if not self._content_type and self._size >= _MAGIC_BYTES:
             self._recognise()
@@ -95,6 +80,7 @@ class IncomingImage:
 
     async def end(self) -> None:
         """To be called once behind the last piece, before `store`."""
+        self._memory.received()
         if not self._content_type:
             self._recognise()
         if self._file and self._buffer.size:
@@ -104,7 +90,7 @@ class IncomingImage:
         """Makes the blob. Nobody sees anything of it before."""
         pieces = self._buffer.take()
         try:
-            header, found = await _in_thread(_look, self._file or reader(pieces), self._content_type)
+            header, found = await _in_thread(self._look, pieces)
             metadata = {**self._metadata, "provenance": found.state, "sha256": self._sha256.hexdigest()}
             if self._file:
                 await self._blobs.commit(self._blob, self._blocks, content_type=self._content_type, metadata=metadata)
@@ -127,13 +113,10 @@ class IncomingImage:
 
     def close(self) -> None:
         """Lets go of what is held. Blocks that were staged and not committed storage drops by itself, after a week."""
-        self._hold(-self._held)
+        self._memory.received()
+        self._memory.give_back()
         if self._file:
             self._file.close()
-
-    def _hold(self, size: int) -> None:
-        self._held += size
-        IncomingImage.held += size
 
     def _recognise(self) -> None:
         self._content_type = pixels.content_type_of(self._buffer.head(_MAGIC_BYTES)) or ""
@@ -145,11 +128,30 @@ class IncomingImage:
         pieces = self._buffer.take()
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="image-")  # noqa: SIM115 - closed by `close`
-        await _in_thread(self._file.writelines, pieces)
+        await _in_thread(self._set_aside, self._file, pieces)
         block = block_id(self._nonce, len(self._blocks))
         await self._blobs.put_block(self._blob, block, pieces)
         self._blocks.append(block)
-        self._hold(-self._held)
+        self._memory.give_back()
+
+    def _set_aside(self, file: BinaryIO, pieces: Sequence[bytes]) -> None:
+        for piece in pieces:
+            self._sha256.update(piece)
+            file.write(piece)
+
+    def _look(self, pieces: Sequence[bytes]) -> tuple[pixels.ImageHeader, Provenance]:
+        """Hash and read the whole image: `pieces`, or the file they were set aside in."""
+        if not self._file:
+            for piece in pieces:
+                self._sha256.update(piece)
+        source = self._file or reader(pieces)
+        source.seek(0)
+        try:
+            header = pixels.inspect(source, max_bytes=MAX_IMAGE_BYTES)
+        except DarkroomError as error:
+            raise _HeaderError from error
+        source.seek(0)
+        return header, provenance.inspect(source, self._content_type)
 
     def _not_an_image(self) -> DarkroomError:
         return DarkroomError(
@@ -159,16 +161,6 @@ class IncomingImage:
 
 class _HeaderError(Exception):
     """The header of an image could not be read."""
-
-
-def _look(source: BinaryIO, content_type: str) -> tuple[pixels.ImageHeader, Provenance]:
-    source.seek(0)
-    try:
-        header = pixels.inspect(source, max_bytes=MAX_IMAGE_BYTES)
-    except DarkroomError as error:
-        raise _HeaderError from error
-    source.seek(0)
-    return header, provenance.inspect(source, content_type)
 
 
 async def _in_thread[*A, R](work: Callable[[*A], R], *arguments: *A) -> R:

@@ -96,8 +96,6 @@ class ResultWriter:
         self._stored: list[StoredImage] = []
 
     async def piece(self, index: int, data: bytes) -> None:
-        if self._receiving is None:
-            await IncomingImage.room()
         await self._image(index).add(data)
 
     async def end(self, index: int) -> None:

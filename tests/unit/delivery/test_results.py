@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from shared.delivery import incoming
-from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES, IncomingImage
+from shared.delivery import memory
+from shared.delivery.incoming import BLOCK_BYTES, MAX_BUFFERED_BYTES
+from shared.delivery.memory import Share
 from shared.delivery.provenance import Provenance, inspect
 from shared.delivery.results import ResultTarget, ResultWriter, write_sidecar
 from shared.errors import DarkroomError
@@ -120,31 +121,53 @@ async def test_a_third_image_is_not_taken_in_before_the_first_is_stored():
         assert len(await writer.finish()) == 2
 
 
-async def test_answers_that_hold_much_let_the_next_image_wait_but_not_for_ever(
+async def test_answers_that_hold_much_are_received_one_after_the_other_and_none_waits_for_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(incoming, "ALL_IMAGES_BYTES", 100)
+    monkeypatch.setattr(memory, "BUDGET_BYTES", 100)
     async with fake_blobs() as (_, blobs):
         one, other = ResultWriter(blobs, target()), ResultWriter(blobs, target())
         image = picture()
-        await one.piece(0, image)
+        await one.piece(0, image[:200])
         waiting = asyncio.create_task(other.piece(0, image))
         await asyncio.wait([waiting], timeout=0.05)
         assert not waiting.done()
-        assert IncomingImage.held == len(image)
+        await one.piece(0, image[200:])  # the first is received to its end
+        assert Share.held == len(image)
 
         await one.end(0)
         await one.finish()
         await waiting
         assert await other.abort() == []
-        assert IncomingImage.held == 0
+        assert Share.held == 0
 
-        monkeypatch.setattr(incoming, "_ROOM_PATIENCE", 0.0)
+        monkeypatch.setattr(memory, "PATIENCE", 0.0)
         await one.piece(1, image)
-        await other.piece(1, image)  # what is held may be held up itself
+        await other.piece(1, image)  # the first may be held up itself
+        assert Share.held == 2 * len(image)
         await one.abort()
         await other.abort()
-        assert IncomingImage.held == 0
+        assert Share.held == 0
+
+
+async def test_an_image_that_was_given_up_lets_the_next_one_be_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "BUDGET_BYTES", 100)
+    async with fake_blobs() as (_, blobs):
+        one, other, third = (ResultWriter(blobs, target()) for _ in range(3))
+        image = picture()
+        await one.piece(0, image)
+        waiting = asyncio.create_task(other.piece(0, image[:200]))
+        later = asyncio.create_task(third.piece(0, image))
+        await asyncio.wait([waiting, later], timeout=0.05)
+        assert not waiting.done()
+        await one.abort()
+        await waiting
+        await other.piece(0, image[200:])
+        await other.end(0)
+        await other.finish()
+        await later
+        await third.abort()
+        assert Share.held == 0
 
 
 @pytest.mark.parametrize(
