@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import ClassVar, Final
 
 import aiohttp
 import httpx
@@ -47,13 +47,31 @@ def http_client(
     Bodies come as they are (`Accept-Encoding: identity`: base64 of an image gains little from gzip and inflating it
     costs three times the rest), redirects are not followed, and no proxy, cookie or .netrc of the machine is used.
     """
-    return httpx.AsyncClient(
+    return _Client(
         transport=_Transport(keep_alive, max_connections, verify or _trust()),
         headers={"accept-encoding": "identity", "connection": "close" if keep_alive is None else "keep-alive"},
         timeout=timeout or DEFAULT_TIMEOUT,
         follow_redirects=False,
         trust_env=False,
     )
+
+
+class _NoCookies(httpx.Cookies):
+    """Takes no cookie and gives none: one answer's would otherwise travel with the requests for other jobs."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        del response
+
+    def set_cookie_header(self, request: httpx.Request) -> None:
+        del request
+
+
+class _Client(httpx.AsyncClient):
+    _none: ClassVar = _NoCookies()
+
+    @property  # type: ignore[misc]  # nobody may set them
+    def cookies(self) -> httpx.Cookies:
+        return self._none
 
 
 class SentBody(httpx.AsyncByteStream):
@@ -102,7 +120,6 @@ class _Transport(AiohttpTransport):
             connector = aiohttp.TCPConnector(
                 ssl=self.ssl_context, limit=self._max_connections, keepalive_timeout=self._keep_alive
             )
-        # An answer's cookies would otherwise travel with requests for other jobs.
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ_BYTES)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

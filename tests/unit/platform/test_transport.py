@@ -215,6 +215,20 @@ async def test_what_is_sent_is_plain_and_whole():
         assert b"transfer-encoding" not in head.lower()
 
 
+async def test_an_answers_cookies_do_not_travel_with_the_requests_that_follow():
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await request_of(reader))
+        writer.write(b"HTTP/1.1 200 \r\nset-cookie: a=b; path=/\r\ncontent-length: 0\r\n\r\n")
+
+    async with listening(answer) as url, http_client(keep_alive=None) as client:
+        for _ in range(2):
+            response = await client.post(url, content=b"prompt")
+            assert response.headers["set-cookie"] == "a=b; path=/"
+    assert [b"cookie" in head.lower() for head in heads] == [False, False]
+
+
 @pytest.mark.parametrize(("keep_alive", "connections"), [(None, 2), (30.0, 1)])
 async def test_a_connection_is_used_again_only_when_that_is_asked_for(keep_alive, connections):
     seen = 0
