@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,43 +15,20 @@ from local.state import StackInfo
 from shared.errors import DarkroomError
 from shared.images.request import parse
 from shared.settings import read
+from tests.support.pages import ROOT, blocks, examples, like_the_project, run
 from tests.support.peers import fetch
 from tests.support.requests import polled_to_its_end
-
-DOCS = Path(__file__).parents[2] / "docs"
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: str) -> list[tuple[str, str]]:
-    """Language and text of each block of code."""
-    return _BLOCK.findall((DOCS / f"{page}.md").read_text())
-
-
-def first_requests() -> list[tuple[str, str]]:
-    return _BLOCK.findall((DOCS.parent / "README.md").read_text())
 
 
 @pytest.fixture
 def folder(stack: StackInfo, tmp_path: Path) -> Path:
-    """Like the project's own while a stack runs."""
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "stack.json").write_text((Path(stack.directory) / "stack.json").read_text())
-    (tmp_path / ".venv").symlink_to(sys.prefix)
-    return tmp_path
-
-
-def run(command: list[str], folder: Path, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return like_the_project(tmp_path, stack)
 
 
 async def test_the_first_requests_are_answered_as_the_readme_says(
     folder: Path, stack: StackInfo, quiet_environment: dict[str, str]
 ) -> None:
-    (python, client), (shell, submit) = first_requests()
+    (python, client), (shell, submit) = blocks("README.md")
     assert (python, shell) == ("python", "sh")
 
     run([sys.executable, "-c", client], folder, quiet_environment)
@@ -68,7 +44,7 @@ async def test_the_first_requests_are_answered_as_the_readme_says(
 def test_what_is_asked_of_estimates_jobs_and_usage_is_answered_as_shown(
     folder: Path, quiet_environment: dict[str, str]
 ) -> None:
-    found = blocks("cost")
+    found = blocks("docs/cost.md")
     asked = [number for number, (language, _) in enumerate(found) if language == "sh"]
     assert len(asked) == 4
 
@@ -93,7 +69,7 @@ def assert_shown(shown: Any, answer: Any) -> None:
 def test_the_stack_is_looked_into_and_made_to_misbehave_as_shown(
     folder: Path, stack: StackInfo, quiet_environment: dict[str, str]
 ) -> None:
-    look, _, model, uploads = [text for language, text in blocks("local") if language == "sh"]
+    look, _, model, uploads = examples("docs/local.md", "sh")
 
     said = run(["/bin/sh", "-euc", f"{look}\n{model}\n{uploads}"], folder, quiet_environment)
     behaviour = fetch(stack, "GET", f"{stack.model}/_local/behaviour").json()
@@ -107,7 +83,7 @@ def test_the_stack_is_looked_into_and_made_to_misbehave_as_shown(
 
 
 def test_programs_of_dall_e_run_as_shown(folder: Path, quiet_environment: dict[str, str]) -> None:
-    programs = [text for language, text in blocks("migration") if language == "python" and "stack.json" in text]
+    programs = [text for text in examples("docs/migration.md", "python") if "stack.json" in text]
     assert len(programs) == 3
 
     said = [run([sys.executable, "-c", program], folder, quiet_environment) for program in programs]
@@ -124,7 +100,7 @@ def test_programs_of_dall_e_run_as_shown(folder: Path, quiet_environment: dict[s
 
 
 def test_a_deployment_may_have_the_old_name() -> None:
-    (listed,) = [text for language, text in blocks("migration") if language == "json"]
+    (listed,) = examples("docs/migration.md", "json")
     (deployment,) = read({"DEPLOYMENTS": listed}).deployments
     request = parse(
         {"prompt": "A harbour at dusk"},
@@ -150,7 +126,7 @@ def test_what_dall_e_2_alone_knew_is_refused_as_the_page_says(old: dict[str, str
 
     (field,) = old
     assert refused.value.code == code
-    assert f"`{code}`" in (DOCS / "migration.md").read_text().split("## DALL-E 2")[1]
+    assert f"`{code}`" in (ROOT / "docs" / "migration.md").read_text().split("## DALL-E 2")[1]
     assert refused.value.param == field
 
 
@@ -162,5 +138,5 @@ def test_what_is_left_out_has_the_values_the_page_says() -> None:
 
 
 def routes() -> list[dict[str, str]]:
-    snapshot = Path(__file__).parents[1] / "app" / "bindings.json"
+    snapshot = ROOT / "tests" / "app" / "bindings.json"
     return [of_function[0] for of_function in json.loads(snapshot.read_text()).values()]

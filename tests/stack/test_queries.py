@@ -17,19 +17,20 @@ from local.stack import Stack
 from local.state import StackInfo
 from tests.support import kql, telemetry
 from tests.support.model_control import ModelControl
+from tests.support.pages import ROOT, examples
 from tests.support.peers import disturb_topic
 from tests.support.requests import generate, run
 from tests.support.storage import StaticCredential
 from tests.support.waiting import eventually
 
-ROOT = Path(__file__).parents[2]
 ALERTS = {path.stem: path.read_text() for path in (ROOT / "infra" / "queries").glob("*.kql")}
 WORKBOOK = {
     item["name"]: item["content"]["query"]
     for item in json.loads((ROOT / "infra" / "workbook.json").read_text())["items"]
     if "query" in item["content"]
 }
-PAGE = re.findall(r"```kusto\n(.*?)```", (ROOT / "docs" / "telemetry.md").read_text(), re.DOTALL)
+PAGE = examples("docs/telemetry.md", "kusto")
+[OF_A_JOB] = examples("docs/operations.md", "kusto")
 _RUN = re.compile(r"host\.function: Executed '(\w+)' \((Succeeded|Failed), Id=[\w-]+, Duration=(\d+)ms\)")
 
 
@@ -39,7 +40,7 @@ async def test_queries_find_what_happened(make_stack: Callable[..., Stack]) -> N
     assert info is not None
     headers = {"x-functions-key": info.key}
     async with httpx.AsyncClient(base_url=info.app, headers=headers, timeout=60, trust_env=False) as app:
-        await what_happens(app, info)
+        job = await what_happens(app, info)
         await eventually(lambda: telemetry.total(info, "darkroom.jobs.ended") == 4, what="four ends in the metrics")
     tables = await eventually(lambda: complete(info), within=30, what="the last lines")
 
@@ -81,10 +82,13 @@ async def test_queries_find_what_happened(make_stack: Callable[..., Stack]) -> N
     assert {row["Type"]: row["Tokens"] > 0 for row in tokens} == {"input": True, "output": True}
     assert refusals == [{"Code": "moderation_blocked", "Calls": 1.0}]
     assert out == [{"Deployment": "gpt-image-1", "Out": 1.0}]
+    lines = [row["Message"] for row in asked(OF_A_JOB.replace("<job id>", job))]
+    assert all(job in line for line in lines)
+    assert any("ended: succeeded" in line for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("name", "query"), [*ALERTS.items(), *WORKBOOK.items(), *((str(at), q) for at, q in enumerate(PAGE))]
+    ("name", "query"), [*ALERTS.items(), *WORKBOOK.items(), *((str(at), q) for at, q in enumerate([*PAGE, OF_A_JOB]))]
 )
 def test_every_query_names_columns_that_its_table_has(name: str, query: str) -> None:
     now = datetime.now(UTC)
@@ -95,8 +99,9 @@ def test_every_query_names_columns_that_its_table_has(name: str, query: str) -> 
     kql.run(filled, {table: [dict(row)] for table in kql.COLUMNS})
 
 
-async def what_happens(app: httpx.AsyncClient, info: StackInfo) -> None:
-    """One success whose event is late, a refusal, an answer that never came, and a deployment that refuses the app."""
+async def what_happens(app: httpx.AsyncClient, info: StackInfo) -> str:
+    """One success whose event is late, a refusal, an answer that never came, and a deployment that refuses the app; the
+    first one's job."""
     model = ModelControl(info.model)
     disturb_topic(info, count=1, status=500)
     answer = await generate(app)
@@ -109,6 +114,7 @@ async def what_happens(app: httpx.AsyncClient, info: StackInfo) -> None:
         poison.send_message(json.dumps({"job_id": answer.headers["x-darkroom-job"]}))
     model.fail({"name": "permission_denied"})
     await generate(app)
+    return answer.headers["x-darkroom-job"]
 
 
 def complete(info: StackInfo) -> dict[str, list[kql.Row]] | None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import secrets
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from local.stack import Stack
 from local.state import StackInfo
-from tests.support import telemetry
+from tests.support import pages, telemetry
 from tests.support.model_control import ModelControl
+from tests.support.pages import like_the_project
 from tests.support.peers import events
 from tests.support.photographs import mask, photograph
 from tests.support.requests import generate, polled_to_its_end, run
@@ -47,7 +51,9 @@ async def trace_of(info: StackInfo, job: str, names: set[str]) -> list[dict[str,
     return found
 
 
-async def test_what_is_seen_of_requests(make_stack: Callable[..., Stack]) -> None:
+async def test_what_is_seen_of_requests(
+    make_stack: Callable[..., Stack], tmp_path: Path, quiet_environment: dict[str, str]
+) -> None:
     """One stack for all of it: starting one takes seconds."""
     info = make_stack(environ={"LOCAL_TELEMETRY": "1"}).info
     assert info is not None
@@ -58,6 +64,7 @@ async def test_what_is_seen_of_requests(make_stack: Callable[..., Stack]) -> Non
         await metrics_say_what_happened(app, info)
         await log_lines_name_their_job_and_trace(app, info)
         await what_is_derived_is_told_beneath_what_is_stored(app, info)
+        await the_commands_of_the_page_show_it(app, like_the_project(tmp_path, info), quiet_environment)
 
 
 async def a_request_through_the_queue_is_one_connected_trace(app: httpx.AsyncClient, info: StackInfo) -> None:
@@ -190,3 +197,23 @@ async def what_is_derived_is_told_beneath_what_is_stored(app: httpx.AsyncClient,
     found = await trace_of(info, job["id"], {"store", "derive"})
     names = {span["span_id"]: span["name"] for span in found}
     assert [names[span["parent_id"]] for span in found if span["name"] == "derive"] == ["store"]
+
+
+async def the_commands_of_the_page_show_it(app: httpx.AsyncClient, folder: Path, environment: dict[str, str]) -> None:
+    look, receiver, *_ = pages.examples("docs/local.md", "sh")
+    [trace] = re.findall(r"trace=(\w+)", receiver)
+    asked = {"prompt": "A harbour at dusk", "quality": "low"}
+    headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
+    submitted = await app.post("/api/jobs", json=asked, headers=headers)
+    job = await polled_to_its_end(submitted.headers["location"])
+    commands = f"{look.splitlines()[0]}\n{receiver}".replace("<id>", job["id"])
+
+    async def shown() -> list[list[dict[str, Any]]] | None:
+        said = pages.run(["/bin/sh", "-euc", commands.replace("curl", "echo; curl")], folder, environment)
+        found = [next(iter(json.loads(line).values())) for line in said.splitlines() if line]
+        return found if all(found) else None
+
+    spans, metrics, logs = await eventually(shown, within=30, what="what the commands show")
+    assert {span["trace_id"] for span in spans} == {trace}
+    assert {point["name"] for point in metrics} == {"darkroom.cost"}
+    assert any("ended: succeeded" in line["body"] for line in logs)

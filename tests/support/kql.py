@@ -1,8 +1,8 @@
 """As much of the Kusto Query Language as the project's queries use, over rows in memory.
 
-https://learn.microsoft.com/kusto/query/: `where`, `extend`, `parse` (simple), `summarize`, `order by`. What it does not
-know it refuses, a column that the table does not have above all: a query that would fail or find nothing in Azure
-should fail here.
+https://learn.microsoft.com/kusto/query/: `where`, `extend`, `project`, `parse` (simple), `summarize`,
+`order by`. What it does not know it refuses, a column that the table does not have above all: a query that would fail
+or find nothing in Azure should fail here.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def _extend(text: str, rows: list[Row]) -> list[Row]:
     return rows
 
 
+def _project(text: str, rows: list[Row]) -> list[Row]:
+    columns = [_named(part) for part in _split(text, ",")]
+    return [{name: value(row, [row]) for name, value in columns} for row in rows]
+
+
 def _summarize(text: str, rows: list[Row]) -> list[Row]:
     sums, _, keys = text.partition(" by ")
     by = [_named(part) for part in _split(keys, ",")] if keys else []
@@ -104,7 +109,14 @@ def _parse(text: str, rows: list[Row]) -> list[Row]:
     ]
 
 
-_OPERATORS = {"where": _where, "extend": _extend, "summarize": _summarize, "order": _order, "parse": _parse}
+_OPERATORS = {
+    "where": _where,
+    "extend": _extend,
+    "project": _project,
+    "summarize": _summarize,
+    "order": _order,
+    "parse": _parse,
+}
 
 type _Value = Callable[[Row, list[Row]], Any]
 
@@ -253,6 +265,7 @@ _SCALARS: dict[str, Callable[..., Any]] = {
     "isempty": lambda value: value in (None, ""),
     "split": lambda text, sign: text.split(sign),
     "now": lambda: datetime.now(UTC),
+    "ago": lambda span: datetime.now(UTC) - span,
     "todatetime": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
     "bin": lambda time, span: datetime.fromtimestamp(
         time.timestamp() // span.total_seconds() * span.total_seconds(), UTC
