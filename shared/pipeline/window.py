@@ -100,7 +100,11 @@ class Window:
             if self._closed_at is not None:
                 return b""
             self._more.clear()
-            await asyncio.wait_for(self._more.wait(), patience)
+            try:
+                await asyncio.wait_for(self._more.wait(), patience)
+            except TimeoutError:
+                if not self._pieces:  # else they came in this very moment
+                    raise
         piece = self._pieces.popleft()
         self._count(-len(piece))
         self._space.set()

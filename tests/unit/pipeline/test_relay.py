@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -246,6 +246,19 @@ async def test_a_reader_who_waits_is_told_that_it_was_let_go() -> None:
     window.drop()
     with pytest.raises(BrokenOffError):
         await asyncio.wait_for(reading, 5)
+
+
+async def test_what_comes_in_the_moment_in_which_patience_ends_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a keep-alive would go out in the middle of an event whose end has come."""
+    window = Window()
+
+    async def too_late(waited_for: Coroutine[Any, Any, Any], patience: float | None) -> None:
+        waited_for.close()
+        await window.put([b"the end of an event"])
+        raise TimeoutError
+
+    monkeypatch.setattr(windows.asyncio, "wait_for", too_late)
+    assert await window.take(0.1) == b"the end of an event"
 
 
 async def test_what_is_left_of_an_answer_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
