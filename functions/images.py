@@ -143,7 +143,7 @@ async def _respond(
         if not relay.passes and not request.stream:
             return await _render(job, request)
         with contextlib.suppress(DarkroomError):  # what has come is not withheld over what is said beside it
-            headers = await read.headers(job)
+            headers = await read.headers(job, relay.result)
     if request.stream:
         return streaming.events(relay, begun.job.id, request, work, headers)
     if relay.passes:

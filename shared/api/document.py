@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
@@ -12,6 +11,7 @@ from shared.api.operation import JSON, Answer, Operation
 from shared.api.operations import OPERATIONS
 from shared.api.schema import Schema, ref, string
 from shared.errors import CODES
+from shared.platform import strict_json
 from shared.platform.version import VERSION
 from shared.settings import Settings, settings
 
@@ -91,7 +91,7 @@ def build(configured: Settings | None = None, operations: Iterable[Operation] = 
 @cache
 def served() -> bytes:
     """The document of this app as JSON."""
-    return json.dumps(build(settings()), ensure_ascii=False, separators=(",", ":")).encode()
+    return strict_json.encode(build(settings()))
 
 
 def _operation(operation: Operation) -> dict[str, Any]:

@@ -6,13 +6,13 @@ images of three megabytes cost a few hundred kilobytes of memory.
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pybase64
 
+from shared.platform import strict_json
 from shared.platform.blobs import BlobClient
 
 
@@ -44,8 +44,7 @@ def encode(body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> Enco
             order.append(stored[item["b64_json"]])
             item = {**item, "b64_json": mark}
         data.append(item)
-    text = json.dumps({**body, "data": data}, ensure_ascii=False, separators=(",", ":"))
-    return _with_images([part.encode() for part in text.split(mark)], order)
+    return _with_images(strict_json.encode({**body, "data": data}).split(mark.encode()), order)
 
 
 def encode_events(kind: str, body: Mapping[str, Any], images: Sequence[Mapping[str, Any]]) -> EncodedImages:
@@ -65,7 +64,7 @@ def encode_events(kind: str, body: Mapping[str, Any], images: Sequence[Mapping[s
         order.append(stored[item["b64_json"]])
         rest = {name: value for name, value in item.items() if name != "b64_json"}
         members = {"type": f"{operation}.completed", **shared, "usage": usage, **rest, **more}
-        text = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        text = strict_json.encode(members)
         literals[-1] += b"event: " + operation.encode() + b".completed\ndata: " + text[:-1] + b',"b64_json":"'
         literals.append(b'"}\n\n')
         usage = _none_of(usage)
@@ -85,7 +84,7 @@ def _none_of(usage: Mapping[str, Any]) -> dict[str, Any]:
 
 def _mark(body: Mapping[str, Any]) -> str:
     """A text that stands nowhere in `body`, to cut it at."""
-    text = json.dumps(body, ensure_ascii=False)
+    text = strict_json.encode(body).decode()
     mark = "@image@"
     while mark in text:
         mark += "@"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from shared.delivery import provenance
 from shared.delivery.pieces import reader
+from shared.delivery.provenance import Provenance
 from shared.errors import DarkroomError
 from shared.platform.version import VERSION
 
@@ -38,6 +39,14 @@ class Ingredient:
     image: Image
     content_type: str
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """An image with its claim, and what was read back of that."""
+
+    image: bytes
+    provenance: Provenance
 
 
 class _UnreadableIngredientError(Exception):
@@ -60,7 +69,7 @@ class Claim:
     ingredients: Sequence[Ingredient]
     actions: Sequence[Mapping[str, Any]]
 
-    def embed(self, image: Image, content_type: str) -> bytes:
+    def embed(self, image: Image, content_type: str) -> Signed:
         """`image` with this claim in it. Raises what `sign` raises, `misconfigured` when certificate and key are not of
         one another, `internal_error` when c2pa makes nothing of it."""
         bare: frozenset[int] = frozenset()
@@ -70,8 +79,7 @@ class Claim:
                 break
             except _UnreadableIngredientError as unreadable:
                 bare |= {unreadable.number}
-        self._read_back(signed, content_type)
-        return signed
+        return Signed(signed, self._read_back(signed, content_type))
 
     def _signed(self, image: Image, content_type: str, bare: frozenset[int]) -> bytes:
         import c2pa
@@ -132,7 +140,7 @@ class Claim:
             ]
         return manifest
 
-    def _read_back(self, signed: bytes, content_type: str) -> None:
+    def _read_back(self, signed: bytes, content_type: str) -> Provenance:
         found = provenance.inspect(io.BytesIO(signed), content_type)
         if "claimSignature.mismatch" in found.codes:
             raise DarkroomError(
@@ -140,6 +148,7 @@ class Claim:
             )
         if found.state not in ("valid", "trusted"):
             raise _failed(", ".join(found.codes) or found.state)
+        return found
 
 
 def _entry(number: int, ingredient: Ingredient) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from shared.errors import DarkroomError
+from shared.platform import strict_json
 from shared.platform.blobs import BlobClient
 
 MAX_LINE_BYTES: Final = 2**20
@@ -97,7 +98,7 @@ class EventLogWriter:
 
 
 def _text(members: Mapping[str, Any]) -> bytes:
-    text = json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode(errors="replace") + b"\n"
+    text = strict_json.encode(members) + b"\n"
     if len(text) > MAX_LINE_BYTES:
         raise ValueError("the line is too long")
     return text

@@ -86,11 +86,12 @@ class IncomingImage:
         if self._file and self._buffer.size:
             await self._stage()
 
-    async def store(self) -> StoredImage:
-        """Makes the blob. Nobody sees anything of it before."""
+    async def store(self, known: Provenance | None = None) -> StoredImage:
+        """Makes the blob. Nobody sees anything of it before. `known` is the provenance of these very bytes, where it
+        was read already."""
         pieces = self._buffer.take()
         try:
-            header, found = await _in_thread(self._look, pieces)
+            header, found = await _in_thread(self._look, pieces, known)
             metadata = {**self._metadata, "provenance": found.state, "sha256": self._sha256.hexdigest()}
             if self._file:
                 await self._blobs.commit(self._blob, self._blocks, content_type=self._content_type, metadata=metadata)
@@ -139,7 +140,7 @@ class IncomingImage:
             self._sha256.update(piece)
             file.write(piece)
 
-    def _look(self, pieces: Sequence[bytes]) -> tuple[pixels.ImageHeader, Provenance]:
+    def _look(self, pieces: Sequence[bytes], known: Provenance | None) -> tuple[pixels.ImageHeader, Provenance]:
         """Hash and read the whole image: `pieces`, or the file they were set aside in."""
         if not self._file:
             for piece in pieces:
@@ -151,7 +152,7 @@ class IncomingImage:
         except DarkroomError as error:
             raise _HeaderError from error
         source.seek(0)
-        return header, provenance.inspect(source, self._content_type)
+        return header, known or provenance.inspect(source, self._content_type)
 
     def _not_an_image(self) -> DarkroomError:
         return DarkroomError(

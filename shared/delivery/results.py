@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 from collections import deque
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from typing import Any, Final
 
 from shared.delivery.incoming import IncomingImage, StoredImage
 from shared.errors import DarkroomError
+from shared.platform import strict_json
 from shared.platform.blobs import BlobClient
 
 __all__ = ["ResultTarget", "ResultWriter", "StoredImage", "sidecar", "write_sidecar"]
@@ -78,7 +78,7 @@ def sidecar(blob: str) -> str:
 
 async def write_sidecar(blobs: BlobClient, blob: str, document: Mapping[str, Any]) -> None:
     """Writes what is known of the image in `blob` beside it, as JSON, over what may be there."""
-    text = json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace")
+    text = strict_json.encode(document, indented=True)
     await blobs.put(sidecar(blob), [text], content_type="application/json", overwrite=True)
 
 

@@ -1,8 +1,8 @@
 """Content Credentials for derived images: what an image was made of and what was done, signed by a key in a vault.
 
-The derived images' room comes in by `sign` (and, before it pays for anything, by `configured` and `check`), the health
-page by `health`. The manifest names Darkroom, the images it was made from, as ingredients with the manifests of their
-own, and the steps. It holds no prompt, no thumbnail and no address; nothing is fetched.
+The derived images' room comes in by `sign` (and, before it pays for anything, by `configured` and `check`). The
+manifest names Darkroom, the images it was made from, as ingredients with the manifests of their own, and the steps. It
+holds no prompt, no thumbnail and no address; nothing is fetched.
 
 c2pa works in threads of this room's own and asks for the signature there; the vault is asked on the event loop.
 """
@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, Final
 
 from shared.delivery import signing_identity
-from shared.delivery.claim import Claim, Image, Ingredient
+from shared.delivery.claim import Claim, Image, Ingredient, Signed
 from shared.errors import DarkroomError
 from shared.platform import clients, key_vault
 from shared.settings import settings
@@ -49,7 +49,7 @@ async def sign(
     title: str,
     actions: Sequence[Mapping[str, Any]],
     components: Sequence[tuple[Image, str]] = (),
-) -> bytes:
+) -> Signed:
     """`image` with a manifest, which was read back and is valid.
 
     `actions` are C2PA's, in the order they were done (`{"action": "c2pa.resized"}`); the opening of the parent and
@@ -83,19 +83,6 @@ async def sign(
                 return await loop.run_in_executor(_threads(), claim.embed, image, content_type)
         except TimeoutError:
             raise DarkroomError("signing_unavailable", f"Signing took longer than {SIGN_SECONDS:g} seconds.") from None
-
-
-async def health() -> dict[str, Any]:
-    """What the health page shows of the identity, once its key was used. Raises as `sign` does.
-
-    `warning` is a sentence when the certificate ends soon, else None.
-    """
-    identity = await signing_identity.prove()
-    return {
-        "expires_on": signing_identity.ends_on(identity).isoformat(),
-        "days_left": signing_identity.days_left(identity),
-        "warning": signing_identity.ends_soon(identity),
-    }
 
 
 @cache

@@ -1,6 +1,6 @@
 """Who signs derived images: the certificate that `SIGNING_CERTIFICATE` names in a key vault, and the key behind it.
 
-`signing` comes in by `current` and `prove`, the health page by `problem`. The certificate is read again every hour, so
+`signing` comes in by `current`, the health page by `problem` and `prove`. The certificate is read again every hour, so
 that a renewed one is found without a restart.
 """
 

@@ -77,9 +77,9 @@ def preserve(image: BinaryIO, source: BinaryIO, mask: BinaryIO) -> bytes:
     return _encoded(made, "PNG", icc_profile=profile)
 
 
-def check_source(source: BinaryIO) -> None:
+def check_source(source: BinaryIO, param: str = "image") -> None:
     """Refuse a first source whose pixels cannot be kept. Decodes it: 4 bytes a pixel. `source` is an image that
-    `pixels.inspect` took, of at most `fitting.MAX_PIXELS`. Raises `invalid_image`."""
+    `pixels.inspect` took, of at most `fitting.MAX_PIXELS`. Raises `invalid_image` with `param`."""
     try:
         with _opened(source) as opened:
             problem = _problem(opened, source)
@@ -88,7 +88,7 @@ def check_source(source: BinaryIO) -> None:
     finally:
         source.seek(0)
     if problem:
-        raise DarkroomError("invalid_image", f"Invalid image 'image': {problem}.", param="image")
+        raise DarkroomError("invalid_image", f"Invalid image '{param}': {problem}.", param=param)
 
 
 def _problem(image: Image, source: BinaryIO) -> str:

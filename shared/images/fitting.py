@@ -103,10 +103,11 @@ def settle(request: ImageRequest, row: Capabilities, width: int, height: int) ->
     `height`. Raises `invalid_value`, and `image_too_large` for more than `MAX_PIXELS`."""
     own = f"{width}x{height}"
     if width * height > MAX_PIXELS:
+        param = request.images[0].param if request.images else "image"
         raise DarkroomError(
             "image_too_large",
-            f"Image too large 'image': {own} is over the {MAX_PIXELS} pixels that 'preserve' takes.",
-            param="image",
+            f"Image too large '{param}': {own} is over the {MAX_PIXELS} pixels that 'preserve' takes.",
+            param=param,
         )
     if request.fitted_size not in (None, own):
         raise invalid(

@@ -173,7 +173,7 @@ def parse(
     refuse_unknown(given, _FIELDS)
     model, renamed = _deployment(given, deployment, deployments)
     row = capabilities(deployments[model], platform)
-    sources = (*images, *_sources(given, row.max_images))
+    sources = (*images, *_sources(given, row.max_images, len(images)))
     if mask is not None and "mask" in given:
         raise invalid("mask", "Invalid 'mask': given both as a file and as text; send one.")
     mask_source = source_of("mask", given["mask"]) if "mask" in given else mask
@@ -216,11 +216,11 @@ def _deployment(given: Mapping[str, Any], fixed: str | None, deployments: Mappin
     )
 
 
-def _sources(given: Mapping[str, Any], most: int) -> tuple[Source, ...]:
+def _sources(given: Mapping[str, Any], most: int, before: int) -> tuple[Source, ...]:
     present = [name for name in _IMAGE_FIELDS if name in given]
     if len(present) > 1:
         raise invalid("image", "Invalid 'image': 'image' and 'images' are two names of one field; send one.")
-    return sources_of(present[0], given[present[0]], most) if present else ()
+    return sources_of(present[0], given[present[0]], most, before=before) if present else ()
 
 
 def _kind(given: Mapping[str, Any], fixed: str | None, images: Sequence[Source], mask: Source | None) -> str:

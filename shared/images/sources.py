@@ -33,13 +33,16 @@ _KINDS = ("blob", "data", "url")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One image or mask; exactly one member is set. `stored` is the name under which a door has put a file already:
-    it never comes from outside. Neither data nor URLs show in `repr`, which may reach a log."""
+    """One image or mask; exactly one of the first four is set. `stored` is the name under which a door has put a file
+    already: it never comes from outside. Neither data nor URLs show in `repr`, which may reach a log.
+
+    `param` is where the caller wrote it (`images[0].image_url`), for refusals; two sources are the same without it."""
 
     blob: str | None = None
     data: str | None = field(default=None, repr=False)
     url: str | None = field(default=None, repr=False)
     stored: str | None = None
+    param: str = field(default="image", compare=False)
 
     def __post_init__(self) -> None:
         if sum(value is not None for value in (self.blob, self.data, self.url, self.stored)) != 1:
@@ -95,22 +98,22 @@ def source_of(param: str, value: Any) -> Source:
     if not isinstance(item, str):
         raise wrong_type(where, "a string", item)
     if name == "blob":
-        return Source(blob=check_blob_name(where, item))
+        return Source(blob=check_blob_name(where, item), param=where)
     if name == "data":
-        return Source(data=_check_data(where, item))
+        return Source(data=_check_data(where, item), param=where)
     if name == "url":
-        return Source(url=check_url(where, item))
+        return Source(url=check_url(where, item), param=where)
     return _from_text(where, item)
 
 
-def sources_of(param: str, value: Any, most: int) -> tuple[Source, ...]:
-    """The sources of a list of at most `most`, or of one source alone."""
+def sources_of(param: str, value: Any, most: int, *, before: int = 0) -> tuple[Source, ...]:
+    """The sources of a list of at most `most`, or of one source alone; `before` came already, as files of a form."""
     if not isinstance(value, list | tuple):
         return (source_of(param, value),)
     if len(value) > most:
         # Before the items are looked at: a list may hold anything, a million times.
         raise invalid(param, f"Invalid '{param}': array too long. Expected at most {most} items, got {len(value)}.")
-    return tuple(source_of(f"{param}[{position}]", item) for position, item in enumerate(value))
+    return tuple(source_of(f"{param}[{position}]", item) for position, item in enumerate(value, before))
 
 
 def check_blob_name(param: str, value: str) -> str:
@@ -183,8 +186,8 @@ def decode_source_data(data: str, cap: int = MAX_IMAGE_BYTES, *, param: str = "i
 
 def _from_text(param: str, value: str) -> Source:
     if value[:8].lower() == "https://":
-        return Source(url=check_url(param, value))
-    return Source(data=_check_data(param, value))
+        return Source(url=check_url(param, value), param=param)
+    return Source(data=_check_data(param, value), param=param)
 
 
 def _check_data(param: str, value: str) -> str:

@@ -80,7 +80,7 @@ class Batch:
             "idempotency": self.idempotency,
             "request_hash": self.request_hash,
             "sees_all": self.sees_all,
-            "metadata": json.dumps(dict(self.metadata), ensure_ascii=False),
+            "metadata": json.dumps(dict(self.metadata)),
             "traceparent": self.traceparent,
         }
 

@@ -14,8 +14,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from shared.jobs import batch as batches
+from shared.jobs import uploads
 from shared.jobs.batch import Batch
-from shared.jobs.job import Job, first_id_before
+from shared.jobs.job import ANY_ID, Job, first_id_before
+from shared.jobs.ledger import partition_of
 from shared.jobs.outbox import PARTITION
 from shared.jobs.records import job_of
 from shared.jobs.rows import Row, RowChanged, RowExists, Rows
@@ -23,10 +25,8 @@ from shared.jobs.rows import Row, RowChanged, RowExists, Rows
 if TYPE_CHECKING:
     from azure.data.tables.aio import TableClient
 
-UPLOADS = "uploads"
 _TIMERS, _CURSOR = "timers", "retention"
 _DAY = "%Y%m%d"
-_ANY_ID = ("0", "{")  # from the first digit to behind the last letter
 
 
 class Expiry:
@@ -52,7 +52,7 @@ class Expiry:
 
     async def uploads(self, cutoff: datetime) -> AsyncIterator[str]:
         """The folders that were handed out before `cutoff`."""
-        async for row in self._older("f", cutoff, partition=UPLOADS):
+        async for row in self._older("f", cutoff, partition=uploads.PARTITION):
             yield str(row["RowKey"]).removeprefix("f:")
 
     async def remove_job(self, job: Job) -> None:
@@ -60,11 +60,11 @@ class Expiry:
 
     async def remove_batch(self, batch: Batch) -> None:
         """The rows of partition `<batch>`, then the batch's own."""
-        await self._rows.delete_range(batch.id, *_ANY_ID)
+        await self._rows.delete_range(batch.id, *ANY_ID)
         await self._rows.delete(PARTITION, batches.key(batch.id))
 
     async def remove_upload(self, folder: str) -> None:
-        await self._rows.delete(UPLOADS, f"f:{folder}")
+        await self._rows.delete(uploads.PARTITION, uploads.row_key(folder))
 
     async def ledger_days(self, cutoff: datetime, *, reach: timedelta) -> AsyncIterator[date]:
         """The days of the ledger that ended before `cutoff` and were not removed yet, the oldest first; at most
@@ -87,7 +87,7 @@ class Expiry:
 
     async def remove_ledger_day(self, day: date) -> None:
         """The rows of `day`, then the cursor moves behind it."""
-        await self._ledger.delete_range(day.strftime(_DAY), *_ANY_ID)
+        await self._ledger.delete_range(partition_of(day), *ANY_ID)
         cursor = {
             "PartitionKey": _TIMERS,
             "RowKey": _CURSOR,

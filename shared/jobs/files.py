@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
 from shared.images.request import ImageRequest
-from shared.platform import folders
+from shared.platform import folders, strict_json
 from shared.platform.blobs import BlobClient
 from shared.platform.folders import blob_failures
 
@@ -148,7 +148,7 @@ class JobFiles:
         await folders.remove(self._service, CONTAINER, self.job_id)
 
     async def _put_json(self, name: str, data: Mapping[str, Any]) -> None:
-        body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+        body = strict_json.encode(data)
         await self._blobs.put(self._blob(name), [body], content_type="application/json", overwrite=True)
 
     async def _get_json(self, name: str) -> dict[str, Any] | None:

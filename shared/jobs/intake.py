@@ -33,6 +33,7 @@ class Intake:
         self.images: list[StoredSource] = []
         self.mask: StoredSource | None = None
         self._kept = False
+        self._params: dict[str, str] = {}
         self._mask_file: BinaryIO | None = None
         self._first_file: BinaryIO | None = None
 
@@ -43,8 +44,9 @@ class Intake:
             raise ValueError("no image was taken yet, or the intake is closed")
         return self._first_file
 
-    async def take(self, field: str, chunks: AsyncIterable[bytes]) -> Source:
-        """Store a file of the field `image` or `mask`; its placeholder for the request.
+    async def take(self, field: str, chunks: AsyncIterable[bytes], param: str | None = None) -> Source:
+        """Store a file of the field `image` or `mask`; its placeholder for the request. `param` is what the caller
+        calls it, by default the field.
 
         Raises `invalid_image` or `image_too_large` when it is no image the rules can hold; the rest of `chunks` is
         then not read.
@@ -52,13 +54,15 @@ class Intake:
         if field == "mask":
             if self.mask is not None:
                 raise DarkroomError("invalid_value", "Send one mask only.", param="mask")
-            self.mask = await self._store("mask", "mask", chunks)
-            return Source(stored="mask")
-        position = len(self.images)
-        param = "image" if position == 0 else f"image[{position}]"
-        stored = await self._store(f"source-{position}", param, chunks)
-        self.images.append(stored)
-        return Source(stored=stored.name)
+            param = param or "mask"
+            stored = self.mask = await self._store("mask", param, chunks)
+        else:
+            position = len(self.images)
+            param = param or ("image" if position == 0 else f"image[{position}]")
+            stored = await self._store(f"source-{position}", param, chunks)
+            self.images.append(stored)
+        self._params[stored.name] = param
+        return Source(stored=stored.name, param=param)
 
     async def take_text(self, field: str, text: str, param: str) -> Source:
         """Store a source that came as base64 text or data URL, like `take`."""
@@ -68,24 +72,24 @@ class Intake:
             for start in range(0, len(data), _TEXT_PIECE):
                 yield data[start : start + _TEXT_PIECE]
 
-        return await self.take(field, pieces())
+        return await self.take(field, pieces(), param)
 
     async def check(self, model: str) -> None:
         """Hold what was stored against the rules of `model`. Raises `invalid_image` or `invalid_mask`."""
         accepted = capabilities(model).input_content_types
-        for position, image in enumerate(self.images):
+        for image in self.images:
             if image.content_type not in accepted:
                 raise DarkroomError(
                     "invalid_image",
                     f"Images must be one of {', '.join(sorted(accepted))}; this is {image.content_type}.",
-                    param="image" if position == 0 else f"image[{position}]",
+                    param=self._params[image.name],
                 )
         if self._mask_file is not None and self.images:
             first = self.images[0]
             header = ImageHeader(
                 pixels.EXTENSIONS[first.content_type], first.content_type, first.width, first.height, False, 1
             )
-            await asyncio.to_thread(masks.check_mask, self._mask_file, header)
+            await asyncio.to_thread(masks.check_mask, self._mask_file, header, param=self._params["mask"])
 
     def keep(self) -> None:
         """The job's row is about to be written: from here on it may exist, whatever else fails, and need its files."""

@@ -24,6 +24,8 @@ _MAX_ERROR_MESSAGE = 2_000
 # RFC 4648 "extended hex" in lower case: the base32 alphabet whose characters sort as their values do.
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _ID_LENGTH = 26
+ANY_ID = ("0", "{")
+"""The range of all ids, and of keys that begin with one: from the first digit to behind the last letter."""
 _ID = re.compile(f"[0-7][{_ALPHABET}]{{25}}", re.ASCII)
 _END_OF_TIME = 2**48 - 1
 _RANDOM_BITS = 80
@@ -204,20 +206,6 @@ def new_id(now: datetime) -> str:
 def first_id_before(time: datetime) -> str:
     """The least id a job created before `time` can have: ids from here on are of older jobs."""
     return _encode((_countdown(time) + 1) << _RANDOM_BITS)
-
-
-def created_at_of(job_id: str) -> datetime:
-    """When the job was created, to the millisecond. `job_id` must satisfy `is_id` (else ValueError)."""
-    if not is_id(job_id):
-        raise ValueError("no job id")
-    value = 0
-    for character in job_id:
-        value = value << 5 | _ALPHABET.index(character)
-    milliseconds = _END_OF_TIME - (value >> _RANDOM_BITS)
-    try:
-        return _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return datetime.max.replace(tzinfo=UTC)
 
 
 def is_id(text: str) -> bool:

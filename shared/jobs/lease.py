@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -29,6 +29,7 @@ RETRY_EVERY = 2.0
 # A renewal that hangs is given up and tried anew: the SDK's own patience is longer than the lease.
 RENEW_TIMEOUT = 10.0
 MARGIN = timedelta(seconds=10)
+_PASSING = frozenset({"storage_unavailable"})
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +91,20 @@ class Lease:
             raise DarkroomError("lease_lost", "The lease of this job could not be renewed.")
         if self.cancel_requested and self.job.phase is Phase.WAITING:
             raise DarkroomError("canceled", "The job was canceled.")
+
+    async def patiently[T](
+        self, work: Callable[[], Awaitable[T]], pauses: Iterable[float], passing: Container[str] = _PASSING
+    ) -> T:
+        """What `work` gives, done again after each of `pauses` (seconds) while it fails with a code in `passing` and
+        the lease is safe. It has to bear being done twice: only the answer may have been lost."""
+        for pause in pauses:
+            try:
+                return await work()
+            except DarkroomError as error:
+                if error.code not in passing or not self.safe():
+                    raise
+            await self._sleep(pause)
+        return await work()
 
     async def update(self, **changes: Any) -> Job:
         return await self._do(lambda: self._store.update(self.job, **changes))

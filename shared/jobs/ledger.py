@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from shared.images.pricing import Cost
-from shared.jobs.job import Job
+from shared.jobs.job import ANY_ID, Job
 from shared.jobs.rows import (
     CONFLICT_TRIES,
     Clock,
@@ -41,9 +41,7 @@ type Fact = str | int | bool | None
 _USAGE_COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 _MAX_USAGE_TEXT = 8_000
 _SUMMED = ("outcome", "model", "deployment", "owner", *_USAGE_COUNTS, "images", "amount", "currency", "possibly_billed")
-_ANY_JOB = ("0", "{")  # from the first digit to behind the last letter
 _PAGE_ROWS = 250  # taking a page apart holds up the event loop: some 10 ms at this size
-_DAY = "%Y%m%d"
 
 
 class Outcome(StrEnum):
@@ -103,7 +101,7 @@ class Ledger:
         mark: Mark | None = None
         while True:
             page = await self._rows.page(
-                day.strftime(_DAY), *_ANY_JOB, size=_PAGE_ROWS, where=where, select=_SUMMED, after=mark
+                partition_of(day), *ANY_ID, size=_PAGE_ROWS, where=where, select=_SUMMED, after=mark
             )
             for row in page.rows:
                 yield row
@@ -163,8 +161,13 @@ class Ledger:
         raise storage_unavailable("a ledger row kept changing")
 
 
+def partition_of(day: date) -> str:
+    """The partition of the calls that began on `day` (UTC)."""
+    return day.strftime("%Y%m%d")
+
+
 def _key(job: Job) -> dict[str, str]:
-    return {"PartitionKey": _started(job).strftime(_DAY), "RowKey": f"{job.id}-{job.calls}"}
+    return {"PartitionKey": partition_of(_started(job)), "RowKey": f"{job.id}-{job.calls}"}
 
 
 def _call(job: Job) -> Row:

@@ -7,7 +7,7 @@ far they were is row `leftovers` of partition `timers` (table `jobs`).
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.jobs.job import new_id
@@ -17,9 +17,8 @@ from shared.jobs.rows import Mark, RowChanged, RowExists, Rows
 if TYPE_CHECKING:
     from azure.data.tables.aio import TableClient
 
-SPAN = timedelta(milliseconds=2**25)
-"""Ids of one span (9.3 hours) have their first five characters, 23 of the 48 bits of the time, in common."""
 _CHARACTERS = 5
+"""What the ids of one span begin with: 23 of the 48 bits of their time in ms, so that a span is 9.3 hours."""
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 _CURSOR = ("timers", "leftovers")
 

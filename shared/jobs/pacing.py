@@ -176,14 +176,11 @@ class Pacer:
                 return True
         return False
 
-    async def still_good(self, slot: Slot) -> bool:
-        """Whether a call may go out for the slot: neither void nor blocked, its deployment not out.
-
-        A slot that is late by more than its tolerance is good only while no other follows it: it is then moved.
-        """
-        return await self._confirm(slot) is not None
-
     async def _confirm(self, slot: Slot) -> Slot | None:
+        """The slot if a call may go out for it: neither void nor blocked, its deployment not out.
+
+        One that is late by more than its tolerance is good only while no other follows it: it is then moved.
+        """
         for _ in range(CONFLICT_TRIES):
             known = await self._read(slot.deployment)
             now = self._clock()

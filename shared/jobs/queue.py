@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from shared.errors import DarkroomError
+from shared.platform import strict_json
 
 if TYPE_CHECKING:
     from azure.storage.queue.aio import QueueClient
@@ -60,10 +61,7 @@ def parse_message(body: str | bytes) -> dict[str, Any]:
             text = _text(base64.b64decode("".join(text.split()), validate=True))
         except (binascii.Error, ValueError):
             _refuse("is neither JSON nor base64 of JSON")
-    try:
-        message = json.loads(text, parse_constant=lambda name: _refuse(f"holds {name}, which JSON does not know"))
-    except (ValueError, RecursionError):
-        _refuse("is no JSON that can be read")
+    message = strict_json.parse(text, "The queue message")
     if not isinstance(message, dict):
         _refuse("is no JSON object")
     return message

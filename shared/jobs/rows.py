@@ -1,9 +1,9 @@
-"""Rows of Table Storage: the four things this room does to them, and its own words for what can go wrong.
+"""Rows of Table Storage: what this room does with them, and its own words for what can go wrong.
 
-Who comes in: the other modules of this room, each with the client of its table. A condition
-that failed is a `RowChanged` or a `RowExists` here, whether it failed alone or inside a transaction; storage that does
-not answer is `storage_unavailable`. Times are kept as text of one width (`2026-11-22T12:00:14.123456Z`), so that they
-sort as text and read the same in every SDK.
+Who comes in: the other modules of this room, each with the client of its table. A condition that failed is a
+`RowChanged` or a `RowExists` here, whether it failed alone or inside a transaction; storage that does not answer is
+`storage_unavailable`. Times are kept as text of one width (`2026-11-22T12:00:14.123456Z`), so that they sort as text
+and read the same in every SDK.
 
 A write whose answer got lost is sent again, by the SDK (PUT, DELETE, 5xx) or here (inserts and transactions, which
 are POSTs, cut on the way). The second one may meet the first: callers see `RowChanged` or `RowExists` and have to

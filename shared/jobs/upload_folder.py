@@ -10,7 +10,6 @@ Files are read under the ETag that was listed: a file that is rewritten meanwhil
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
+from shared.platform import strict_json
 from shared.platform.folders import blob_failures
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class UploadFolder:
         )
         with _unchanged():
             written = await self._container.get_blob_client(self._path(note)).upload_blob(
-                json.dumps(body, ensure_ascii=False, indent=2).encode(),
+                strict_json.encode(body, indented=True),
                 metadata=dict(facts),
                 content_settings=ContentSettings(content_type="application/json"),
                 **condition,

@@ -64,3 +64,7 @@ class Listener(Protocol):
 
     async def ended(self) -> None:
         """The answer has come whole, and its images are on their way to storage."""
+
+    async def stored(self, result: Mapping[str, Any]) -> None:
+        """The images are stored, those of a broken answer too, and `result` (`result.json`) tells of them. The job ends
+        next. This the pipeline tells, not the model client."""

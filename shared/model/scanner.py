@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from shared.errors import DarkroomError
+from shared.platform import strict_json
 
 MAX_SKELETON_BYTES: Final = 2**20
 MAX_DEPTH: Final = 64
@@ -70,7 +71,7 @@ class JsonScanner:
             refuse_json("is no JSON")
         if _SURROGATE.search(self._skeleton):
             # Half a surrogate pair is legal JSON and cannot be written as UTF-8: it would make storing fail.
-            answer = json.loads(json.dumps(answer, ensure_ascii=False).encode(errors="replace"))
+            answer = strict_json.encodable(answer)
         return answer
 
     def _first(self, chunk: bytes) -> bytes:

@@ -237,11 +237,8 @@ def token_hash(token: str) -> str:
 
 async def _store_sources(intake: Intake, caller: Caller, request: ImageRequest) -> ImageRequest:
     until = asyncio.get_running_loop().time() + urls.SECONDS_FOR_ALL
-    images = [
-        await _stored(intake, caller, "image", source, "image" if position == 0 else f"image[{position}]", until)
-        for position, source in enumerate(request.images)
-    ]
-    mask = await _stored(intake, caller, "mask", request.mask, "mask", until) if request.mask else None
+    images = [await _stored(intake, caller, "image", source, until) for source in request.images]
+    mask = await _stored(intake, caller, "mask", request.mask, until) if request.mask else None
     return request.with_sources(images, mask)
 
 
@@ -256,15 +253,15 @@ async def _with_drawn_mask(intake: Intake, request: ImageRequest) -> ImageReques
     return request.with_sources(request.images, await intake.take("mask", drawn()))
 
 
-async def _stored(intake: Intake, caller: Caller, field: str, source: Source, param: str, until: float) -> Source:
+async def _stored(intake: Intake, caller: Caller, field: str, source: Source, until: float) -> Source:
+    param = source.param
     if source.data is not None:
         return await intake.take_text(field, source.data, param)
     if source.blob is not None:
-        return await intake.take(field, _copied(caller, source.blob, param))
+        return await intake.take(field, _copied(caller, source.blob, param), param)
     if source.url is not None:
-        where = "mask.url" if field == "mask" else f"images[{len(intake.images)}].url"
-        async with aclosing(urls.fetched(source.url, where, until)) as pieces:
-            return await intake.take(field, pieces)
+        async with aclosing(urls.fetched(source.url, param, until)) as pieces:
+            return await intake.take(field, pieces, param)
     return source
 
 

@@ -33,7 +33,7 @@ from shared.model import client as model
 from shared.model import payload
 from shared.model.client import Answer
 from shared.model.listening import Listener
-from shared.pipeline import derived, ending, job_events, observing, results, verdicts
+from shared.pipeline import derived, ending, observing, results, verdicts
 from shared.pipeline.results import Unknown
 from shared.pipeline.rooms import Rooms
 from shared.pipeline.verdicts import NOT_THE_JOBS_FAULT, Step
@@ -42,7 +42,7 @@ from shared.settings import Deployment, settings
 
 log = logging.getLogger("darkroom")
 
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
+_PAUSES = (0.5, 1.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,8 @@ class Attempt:
             result = await derived.complete(self.room, self.lease, job, self.accepted, result)
             error = derived.failure(result)
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
-        await job_events.finished(self.listener, result)
+        if self.listener is not None:
+            await self.listener.stored(result)
         status = Status.CANCELED if self.lease.cancel_requested else Status.SUCCEEDED
         await self._end(Status.FAILED if error else status, error, result)
 
@@ -182,21 +183,28 @@ class Attempt:
             with contextlib.suppress(DarkroomError):
                 await self.room.ledger.settle(job, Outcome.VOID, error_code=error.code, started=self.started)
             raise error
-        step = verdicts.next_step(error, calls_counted=job.attempts, retry_unknown=settings().retry_unknown_outcome)
+        step = verdicts.next_step(
+            error,
+            calls_counted=job.attempts,
+            retry_unknown=settings().retry_unknown_outcome,
+            delivered=bool(images),
+        )
         log.warning("job %s, call %s on %s: %s, %s", job.id, job.calls, self.deployment.name, error.code, step.name)
         ends = step in (Step.FAIL, Step.FAIL_UNKNOWN)
-        # A stream may be refused behind images that came whole: those are paid for.
-        maybe_paid = step in verdicts.MAYBE_PAID or bool(images)
-        unknown = results.unknown_outcome(self.accepted, self.deployment.model) if maybe_paid else None
+        unknown = None
+        if step in verdicts.MAYBE_PAID:
+            unknown = results.unknown_outcome(self.accepted, self.deployment.model)
         observing.failed(self.deployment, error, step, unknown.cost if unknown else None)
         try:
             if ends:
-                await self._patiently(lambda: self.lease.update(error=error.to_row()))
+                # The phase tells a successor, too, that images came before the error.
+                phase = Phase.STORING if images else job.phase
+                await self._patiently(lambda: self.lease.update(phase=phase, error=error.to_row()))
         finally:  # each of the two keeps a successor from asking again
             await self._patiently(
                 lambda: self.room.ledger.settle(
                     job,
-                    Outcome.UNKNOWN if maybe_paid else verdicts.outcome(step, error),
+                    verdicts.outcome(step, error),
                     possibly_billed=unknown.cost if unknown else None,
                     error_code=error.code,
                     started=self.started,
@@ -207,23 +215,13 @@ class Attempt:
         result = results.document(job, self.deployment.model, images, None, unknown=unknown)
         await self._patiently(lambda: self.room.files(job.id).put_result(result))
         await self._patiently(lambda: results.write_sidecars(self.room, job, self.accepted, result))
-        await job_events.finished(self.listener, result)
+        if self.listener is not None:
+            await self.listener.stored(result)
         await self._end(Status.CANCELED if error.code == "canceled" else Status.FAILED, error, result)
         return None
 
     async def _patiently(self, write: Callable[[], Awaitable[Any]]) -> None:
-        """Do `write`, again and again while storage does not answer and the lease is safe. All of them may be
-        repeated."""
-        for pause in (*_PAUSES, *(_PAUSES[-1] for _ in range(5))):
-            try:
-                await write()
-            except DarkroomError as error:
-                if error.code != "storage_unavailable" or not self.lease.safe():
-                    raise
-                await asyncio.sleep(pause)
-            else:
-                return
-        await write()
+        await self.lease.patiently(write, _PAUSES)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:

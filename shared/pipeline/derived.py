@@ -16,7 +16,7 @@ import io
 import logging
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -24,7 +24,9 @@ from functools import cache
 from typing import Any, BinaryIO, Final, cast
 
 from shared.delivery import signing
+from shared.delivery.claim import Signed
 from shared.delivery.incoming import IncomingImage, StoredImage
+from shared.delivery.provenance import Provenance
 from shared.delivery.signing import COMPOSITE_WITH_AI
 from shared.errors import DarkroomError
 from shared.images import composite, fitting
@@ -76,7 +78,7 @@ async def prepare(intake: Intake, request: ImageRequest, model: str) -> ImageReq
     first = intake.images[0]
     settled = fitting.settle(request, capabilities(model), first.width, first.height)
     async with _turn():
-        await _in_thread(composite.check_source, intake.first_file)
+        await _in_thread(composite.check_source, intake.first_file, request.images[0].param)
     return settled
 
 
@@ -96,7 +98,8 @@ async def complete(
     try:
         async with _sources(lease, room.files(job.id), accepted) as sources:
             for image in images:
-                one = await _patiently(lease, functools.partial(_derive, room, job, accepted, sources, image, result))
+                derive = functools.partial(_derive, room, job, accepted, sources, image, result)
+                one = await lease.patiently(derive, _PAUSES, _PASSING)
                 image["derived"] = [_entry(one, _how(accepted.request))]
                 made.append({"blob": one.blob, "provenance": one.provenance.to_dict()})
     except Exception as caught:  # noqa: BLE001 - whatever it is, the images are paid for: the job must end and say so
@@ -107,7 +110,7 @@ async def complete(
     if not lease.safe():
         raise DarkroomError("lease_lost", "The lease of this job was lost while images were derived.")
     whole = {**result, "images": images, "derived": made, "error": error.to_row() if error else None}
-    await _patiently(lease, lambda: room.files(job.id).put_result(whole))
+    await lease.patiently(lambda: room.files(job.id).put_result(whole), _PAUSES)
     return whole
 
 
@@ -147,13 +150,16 @@ async def _derive(
         original = await room.blobs.read_whole(image["blob"])
         made = await _in_thread(_compose, request, original, sources, width, height)
         content_type = "image/png" if request.preserve else image["content_type"]
+        known: Provenance | None = None
         if signing.configured():
-            made = await _signed(made, content_type, original, image["content_type"], request, sources)
+            signed = await _signed(made, content_type, original, image["content_type"], request, sources)
+            made, known = signed.image, signed.provenance
+            del signed
         del original
         target = results.target(accepted, result["model"], job.id, job.created_at, job.attempt)
         metadata = {**target.metadata, "size": f"{width}x{height}", "derived": _how(request)}
         name = f"{target.stem(image['index'])}.{_how(request)}-{width}x{height}-{secrets.token_hex(4)}"
-        return await _store(IncomingImage(room.blobs, image["index"], name, metadata), made)
+        return await _store(IncomingImage(room.blobs, image["index"], name, metadata), made, known)
 
 
 def _compose(request: ImageRequest, original: bytes, sources: _Sources, width: int, height: int) -> bytes:
@@ -165,7 +171,7 @@ def _compose(request: ImageRequest, original: bytes, sources: _Sources, width: i
 
 async def _signed(
     made: bytes, content_type: str, original: bytes, original_type: str, request: ImageRequest, sources: _Sources
-) -> bytes:
+) -> Signed:
     components: list[tuple[bytes, str]] = []
     if sources.first and sources.stored:
         sources.first.seek(0)
@@ -189,12 +195,12 @@ _ACTIONS: Final[Mapping[str, Sequence[Mapping[str, str]]]] = {
 """What was done, in the words of C2PA (https://spec.c2pa.org/specifications/specifications/2.1/specs/C2PA_Specification.html#_actions)."""
 
 
-async def _store(image: IncomingImage, data: bytes) -> StoredImage:
+async def _store(image: IncomingImage, data: bytes, known: Provenance | None) -> StoredImage:
     try:
         for start in range(0, len(data), _PIECE_BYTES):
             await image.add(data[start : start + _PIECE_BYTES])
         await image.end()
-        return await image.store()
+        return await image.store(known)
     finally:
         image.close()
 
@@ -207,7 +213,7 @@ async def _sources(lease: Lease, files: JobFiles, accepted: AcceptedRequest) -> 
         return
     with _file() as first, _file() as mask:
         for source, file in ((accepted.images[0], first), (accepted.mask, mask)):
-            await _patiently(lease, functools.partial(_fill, file, files, source.name))
+            await lease.patiently(functools.partial(_fill, file, files, source.name), _PAUSES)
         yield _Sources(first, mask, accepted.images[0])
 
 
@@ -247,18 +253,6 @@ def _failed(error: Exception, *, image: int) -> DarkroomError:
 
 
 # -- one at a time -----------------------------------------------------------------------------------------------------
-
-
-async def _patiently[T](lease: Lease, work: Callable[[], Awaitable[T]]) -> T:
-    """What `work` gives, done again while storage or the signing identity does not answer and the lease is safe."""
-    for pause in _PAUSES:
-        try:
-            return await work()
-        except DarkroomError as error:
-            if error.code not in _PASSING or not lease.safe():
-                raise
-            await asyncio.sleep(pause)
-    return await work()
 
 
 def _turn() -> asyncio.Semaphore:

@@ -112,17 +112,16 @@ def _estimate(data: Any) -> _Estimate:
     request = accept.parse(data, kind=None)
     model = deployments.models(settings().deployments)[request.model]
     accepted = capabilities(model).input_content_types
-    sizes = [_size(source, position, accepted) for position, source in enumerate(request.images)]
+    sizes = [_size(source, accepted) for source in request.images]
     if request.preserve and (first := sizes[0]):
         request = fitting.settle(request, capabilities(model), *first)
     return _Estimate(request, model, sizes, prices.current())
 
 
-def _size(source: Source, position: int, accepted: Collection[str]) -> Size | None:
+def _size(source: Source, accepted: Collection[str]) -> Size | None:
     """Width and height of a source that came with the request. Raises `invalid_image` or `image_too_large`."""
     if source.data is None:
         return None
-    param = "image" if position == 0 else f"image[{position}]"
-    image = io.BytesIO(decode_source_data(source.data, param=param))
-    header = pixels.inspect(image, param=param, content_types=accepted)
+    image = io.BytesIO(decode_source_data(source.data, param=source.param))
+    header = pixels.inspect(image, param=source.param, content_types=accepted)
     return header.width, header.height

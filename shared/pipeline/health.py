@@ -40,11 +40,9 @@ async def details() -> dict[str, Any]:
     current = settings()
     found = [problem(entry.model) for entry in current.deployments]
     found += [provenance.trust_anchors_problem(current.c2pa_trust_anchors)]
-    dependencies, signer = await asyncio.gather(_dependencies(), _signing())
-    if signer is not None:
-        found += [signer.pop("warning", None)]
-        dependencies["signing"] = signer
-    found += [signing_identity.problem()]
+    dependencies, (signer, warning) = await asyncio.gather(_dependencies(), _signing())
+    dependencies |= signer
+    found += [warning]
     problems = list(dict.fromkeys([*current.problems, *filter(None, found), *prices.problems()]))
     deployments = await _deployments()
     waiting = await _events_waiting_since()
@@ -105,20 +103,27 @@ async def _probe(probe: Callable[[], Awaitable[object]]) -> dict[str, Any]:
     return {"status": "ok", "milliseconds": round((time.monotonic() - began) * 1000)}
 
 
-async def _signing() -> dict[str, Any] | None:
-    """The identity that signs derived images, if there is one; `warning` is a sentence for the list of problems."""
+async def _signing() -> tuple[dict[str, dict[str, Any]], str | None]:
+    """The identity that signs derived images, as a dependency if there is one, and a sentence for the list of problems
+    where something is wrong with it or will be soon."""
     if not signing.configured():
-        return None
+        return {}, signing_identity.problem()
     shown: dict[str, Any] = {}
+    warning: str | None = None
 
     async def probe() -> None:
+        nonlocal warning
         try:
-            shown.update(await signing.health())
+            identity = await signing_identity.prove()
         except DarkroomError as error:
-            shown["warning"] = error.message if error.code == "misconfigured" else None
+            warning = error.message if error.code == "misconfigured" else None
             raise
+        shown["expires_on"] = signing_identity.ends_on(identity).isoformat()
+        shown["days_left"] = signing_identity.days_left(identity)
+        warning = signing_identity.ends_soon(identity)
 
-    return {**await _probe(probe), **shown}
+    answer = await _probe(probe)
+    return {"signing": {**answer, **shown}}, warning
 
 
 async def _deployments() -> list[dict[str, Any]]:

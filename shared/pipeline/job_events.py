@@ -1,8 +1,8 @@
 """What happens in the call of an asynchronous job, written down for whoever follows it from elsewhere.
 
-The runner comes in by `listener`, and once more by `finished` when the images are stored. Partial images become blobs
-beside the job's request, `partial-<call>-<image>-<number>.<ext>`, and its log `events` gets a line for each of them and
-for each image that is stored; `following` reads it.
+The runner comes in by `listener`. Partial images become blobs beside the job's request,
+`partial-<call>-<image>-<number>.<ext>`, and its log `events` gets a line for each of them and for each image that is
+stored; `following` reads it.
 
 All this is beside the job and may not harm it: it is written in a task of its own, a few seconds is all that the call
 and the end of the job ever wait for it, and storage that fails ends the log, not the job. A runner whose lease is not
@@ -48,13 +48,6 @@ def listener(room: Rooms, lease: Lease, accepted: AcceptedRequest) -> JobEvents 
     its answer."""
     wanted = accepted.request.stream and lease.job.door is not Door.HTTP
     return JobEvents(room, lease, accepted.request.kind) if wanted else None
-
-
-async def finished(listener: Listener | None, result: Mapping[str, Any]) -> None:
-    """Write down that the images of `result` (`result.json`) are stored, and let all be written that is still to be.
-    To be called before the job ends: who follows it reads no further then. Never raises."""
-    if isinstance(listener, JobEvents):
-        await listener.finished(result)
 
 
 class JobEvents(Listener):
@@ -107,9 +100,9 @@ class JobEvents(Listener):
     async def ended(self) -> None:
         return
 
-    # -- what is written -------------------------------------------------------------------------------------------
-
-    async def finished(self, result: Mapping[str, Any]) -> None:
+    @override
+    async def stored(self, result: Mapping[str, Any]) -> None:
+        """Also lets all be written that is still to be: who follows the job reads no further than its end."""
         for image in result["images"]:
             position = image["index"]
             members = self._completed[position] if position < len(self._completed) else _of_document(result["answer"])
@@ -119,6 +112,8 @@ class JobEvents(Listener):
             _, late = await asyncio.wait(self._writes, timeout=self._patience)
             if late:
                 self._give_up("storage is slow")
+
+    # -- what is written -------------------------------------------------------------------------------------------
 
     async def _put_partial(self, name: str, image: Sequence[bytes], about: dict[str, Any]) -> None:
         content_type = pixels.content_type_of(b"".join(image[:12])[:12])  # pieces may be of any size

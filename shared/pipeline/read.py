@@ -125,9 +125,9 @@ async def answer(job: Job, request: ImageRequest, *, streamed: bool = False) -> 
     return answers.encode(body, images), headers
 
 
-async def headers(job: Job) -> dict[str, str]:
-    """The headers that tell of a job that succeeded."""
-    result = await (await rooms()).files(job.id).get_result()
+async def headers(job: Job, result: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The headers that tell of a job that succeeded. Its `result` (`result.json`) is read where it is not given."""
+    result = result or await (await rooms()).files(job.id).get_result()
     return _headers(job, result) if result else {}
 
 

@@ -13,14 +13,13 @@ goes on whatever becomes of the reader; the reader sees the end only when the an
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from shared.errors import DarkroomError
 from shared.model.listening import Event
 from shared.pipeline.window import Window
-from shared.platform import server_sent_events
+from shared.platform import server_sent_events, strict_json
 
 _WHITE_SPACE: Final = b" \t\r\n"
 
@@ -50,6 +49,8 @@ class Relay:
         self.told_error = False
         """The reader is told of an error, by an event of the service or of ours."""
         self._told_image = False
+        self.result: Mapping[str, Any] | None = None
+        """`result.json`, once the images are stored."""
 
     # -- what the run tells ----------------------------------------------------------------------------------------
 
@@ -106,6 +107,9 @@ class Relay:
         if self.passes and not self._until_stored:
             await self._finish()
 
+    async def stored(self, result: Mapping[str, Any]) -> None:
+        self.result = result
+
     async def over(self, error: DarkroomError | None) -> None:
         """The run is over: the job has succeeded, or not and `error` says why."""
         if self.window.is_closed:
@@ -149,8 +153,7 @@ def _darkroom(adapted: Sequence[Mapping[str, Any]]) -> bytes:
     """What goes before the last brace of an answer that was adapted."""
     if not adapted:
         return b""
-    member = json.dumps({"adapted": [dict(entry) for entry in adapted]}, ensure_ascii=False, separators=(",", ":"))
-    return b',"darkroom":' + member.encode(errors="replace")
+    return b',"darkroom":' + strict_json.encode({"adapted": [dict(entry) for entry in adapted]})
 
 
 def _with_member(raw: Sequence[bytes], member: bytes) -> list[bytes]:

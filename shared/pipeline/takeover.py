@@ -37,8 +37,7 @@ async def settle(room: Rooms, lease: Lease, claim: Claim, accepted: AcceptedRequ
     known = await room.ledger.find(previous)
     result = await room.files(previous.id).get_result()
     if previous.error is not None:
-        is_unknown = known is not None and known[0] is Outcome.UNKNOWN
-        await _end_as_decided(room, lease, previous, accepted, result, is_unknown=is_unknown)
+        await _end_as_decided(room, lease, previous, accepted, result, known[0] if known else None)
     elif result is not None and result["call"] == previous.calls and result["answer"] is not None:
         await _succeed(room, lease, previous, accepted, result)
     elif known is None or (known[0] in _NOTHING_OWED and known[1] in verdicts.NOT_THE_LAST_WORD):
@@ -69,23 +68,22 @@ async def _end_as_decided(
     previous: Job,
     accepted: AcceptedRequest,
     result: dict[str, Any] | None,
-    *,
-    is_unknown: bool,
+    known: Outcome | None,
 ) -> None:
-    """The dead runner had written its verdict on the row. What it may have paid for (`is_unknown`: so the ledger says
-    already) is written down once more, unless it came to that itself."""
+    """The dead runner had written its verdict on the row. What it may have paid for is written down once more, unless
+    it came to that itself: so the ledger says (`known`), or the error, or the phase, where images came before it."""
     error = DarkroomError.from_row(dict(previous.error or {}))
     model_name = _model_of(previous)
-    is_unknown = is_unknown or error.code == "outcome_unknown"
+    is_unknown = known is Outcome.UNKNOWN or error.code == "outcome_unknown" or previous.phase is Phase.STORING
     unknown = results.unknown_outcome(accepted, model_name) if is_unknown else None
-    known = await room.ledger.settle(
+    settled = await room.ledger.settle(
         previous,
         Outcome.UNKNOWN if is_unknown else Outcome.REFUSED,
         possibly_billed=unknown.cost if unknown else None,
         error_code=error.code,
     )
     if result is None or result["call"] != previous.calls:
-        maybe = unknown if known is Outcome.UNKNOWN else None
+        maybe = unknown if settled is Outcome.UNKNOWN else None
         await room.files(previous.id).put_result(results.document(previous, model_name, [], None, unknown=maybe))
     await ending.fail(room, lease, error)
 
@@ -94,7 +92,8 @@ async def _succeed(room: Rooms, lease: Lease, previous: Job, accepted: AcceptedR
     await settle_billed(room, previous, result)
     result = await derived.complete(room, lease, previous, accepted, result)
     await results.write_sidecars(room, previous, accepted, result)
-    await job_events.finished(job_events.listener(room, lease, accepted), result)
+    if (events := job_events.listener(room, lease, accepted)) is not None:
+        await events.stored(result)
     error = derived.failure(result)
     status = Status.CANCELED if lease.cancel_requested else Status.SUCCEEDED
     await ending.end(room, lease, Status.FAILED if error else status, error, accepted=accepted, result=result)

@@ -29,11 +29,9 @@ def callback_hosts() -> AllowList:
 
 def check(request: ImageRequest) -> None:
     """Raises `source_not_readable`, `unsupported_parameter` or `invalid_value` for a URL that is not gone to."""
-    for position, source in enumerate(request.images):
+    for source in (*request.images, *([request.mask] if request.mask else ())):
         if source.url is not None:
-            _check_source(source.url, f"images[{position}].url")
-    if request.mask is not None and request.mask.url is not None:
-        _check_source(request.mask.url, "mask.url")
+            _check_source(source.url, source.param)
     if request.callback_url is not None:
         _check_callback(request.callback_url)
 
@@ -64,7 +62,7 @@ def _check_source(url: str, param: str) -> None:
 def _not_readable(param: str, error: OutboundError) -> DarkroomError:
     return DarkroomError(
         "source_not_readable",
-        f"'{param}' {error}; send the image itself as base64 in 'data', or a 'blob'.",
+        f"'{param}' {error}; send the image itself, as base64 in 'data' or as a data URL, or name a 'blob'.",
         param=param,
     )
 

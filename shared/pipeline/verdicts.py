@@ -13,10 +13,8 @@ LONGEST_WAIT_SECONDS = 3_600.0
 _MOST_CALLS_COUNTED = 2
 _MOST_CALLS_ALWAYS = 3
 
-
 NOT_THE_JOBS_FAULT = ("lease_lost", "job_ended", "storage_unavailable")
 """Failures that say nothing about the request: the job does not end by them, another run goes on with it."""
-
 
 NOT_THE_LAST_WORD = frozenset(
     {
@@ -57,9 +55,10 @@ _OUTCOMES = {
 }
 
 
-def next_step(error: DarkroomError, *, calls_counted: int, retry_unknown: str) -> Step:
+def next_step(error: DarkroomError, *, calls_counted: int, retry_unknown: str, delivered: bool) -> Step:
     """What to do after `error`. `calls_counted` includes the call that failed; `retry_unknown` is `never`, `crash` or
-    `always`."""
+    `always`; `delivered` says whether images came whole before the failure: a refusal behind them takes nothing back.
+    """
     match error.verdict:
         case Verdict.NOT_CONNECTED:
             return Step.CONNECT_AGAIN
@@ -67,13 +66,13 @@ def next_step(error: DarkroomError, *, calls_counted: int, retry_unknown: str) -
             return Step.WAIT
         case Verdict.DEPLOYMENT_OUT:
             return Step.DEPLOYMENT_OUT
-        case Verdict.ONCE_MORE:
-            return Step.CALL_AGAIN if calls_counted < _MOST_CALLS_COUNTED else Step.FAIL
+        case Verdict.ONCE_MORE if calls_counted < _MOST_CALLS_COUNTED:
+            return Step.CALL_AGAIN
         case Verdict.UNKNOWN:
             again = retry_unknown == "always" and calls_counted < _MOST_CALLS_ALWAYS
             return Step.PAY_AGAIN if again else Step.FAIL_UNKNOWN
         case _:
-            return Step.FAIL
+            return Step.FAIL_UNKNOWN if delivered else Step.FAIL
 
 
 def outcome(step: Step, error: DarkroomError) -> Outcome:

@@ -5,9 +5,10 @@ Format: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-str
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Final
+
+from shared.platform import strict_json
 
 MEDIA_TYPE: Final = "text/event-stream"
 HEADERS: Final[Mapping[str, str]] = {
@@ -22,6 +23,5 @@ KEEP_ALIVE_SECONDS: Final = 15.0
 
 def written(name: str, data: Mapping[str, Any], *, event_id: str = "") -> bytes:
     """One event, framing and all. `event_id` is what a client that comes back names as the last it had."""
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     head = f"id: {event_id}\n" if event_id else ""
-    return f"{head}event: {name}\ndata: {text}\n\n".encode(errors="replace")
+    return f"{head}event: {name}\ndata: ".encode() + strict_json.encode(data) + b"\n\n"

@@ -99,10 +99,29 @@ async def test_an_edit_that_came_as_json_streams_like_any_other(
         ({"images": [{}]}, "invalid_value", "images[0]"),
         ({"images": []}, "missing_required_parameter", "image"),
         ({"images": [{"image_url": data_url(photograph())}] * 17}, "invalid_value", "images"),
-        ({"images": [{"image_url": "https://images.example.com/a.png"}]}, "source_not_readable", "images[0].url"),
+        ({"images": [{"image_url": "https://images.example.com/a.png"}]}, "source_not_readable", "images[0].image_url"),
+        ({"images": [{"url": "https://images.example.com/a.png"}]}, "source_not_readable", "images[0].url"),
+        (
+            {
+                "images": [{"image_url": data_url(photograph())}],
+                "mask": {"image_url": "https://images.example.com/a.png?sig=s3cret"},
+            },
+            "source_not_readable",
+            "mask.image_url",
+        ),
         ({"images": [{"image_url": "http://127.0.0.1/a.png"}]}, "invalid_image", "images[0].image_url"),
         ({"images": [{"image_url": "data:text/plain;base64,aGk="}]}, "invalid_image", "images[0].image_url"),
-        ({"images": [{"image_url": data_url(b"no image")}]}, "invalid_image", "image"),
+        ({"images": [{"image_url": data_url(b"no image")}]}, "invalid_image", "images[0].image_url"),
+        (
+            {"images": [{"image_url": data_url(photograph())}], "mask": {"image_url": data_url(mask(side=32))}},
+            "invalid_mask",
+            "mask.image_url",
+        ),
+        (
+            {"images": [{"image_url": data_url(photograph("WEBP"), "image/webp")}]},
+            "invalid_image",
+            "images[0].image_url",
+        ),
         ({"images": [{"image_url": 7}]}, "invalid_type", "images[0].image_url"),
         (
             {"images": [{"image_url": data_url(photograph()), "detail": "high"}]},

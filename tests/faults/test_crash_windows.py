@@ -170,12 +170,21 @@ async def test_a_refusal_is_never_asked_again_whatever_step_the_runner_dies_at(
     assert app.storage.outcomes(job_id) == ["refused"]
 
 
-@pytest.mark.parametrize(("place", "when"), [(JobFiles, "before"), (JobFiles, "after"), (Lease, "before")], ids=str)
+@pytest.mark.parametrize(
+    ("place", "name", "when"),
+    [
+        (Ledger, "settle", "before"),
+        (JobFiles, "put_result", "before"),
+        (JobFiles, "put_result", "after"),
+        (Lease, "finish", "before"),
+    ],
+    ids=str,
+)
 async def test_a_refusal_behind_an_image_that_came_whole_stays_unknown_whatever_step_the_runner_dies_at(
-    app: App, monkeypatch: pytest.MonkeyPatch, place: Any, when: str
+    app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, when: str
 ) -> None:
     refuse_at_the_end(monkeypatch)
-    job_id = await die_at(app, monkeypatch, place, "put_result" if place is JobFiles else "finish", when, stream=True)
+    job_id = await die_at(app, monkeypatch, place, name, when, stream=True)
     job = await app.deliver(job_id)
 
     assert len(app.model.calls()) == 1
@@ -211,7 +220,7 @@ async def test_storage_that_hiccups_after_the_answer_costs_nothing(
     app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: str
 ) -> None:
     job_id = await app.submit()
-    monkeypatch.setattr(attempt, "_PAUSES", (0.0,))
+    monkeypatch.setattr(attempt, "_PAUSES", (0.0, 0.0, 0.0))
     monkeypatch.setattr(place, name, hiccup(3, getattr(place, name)))
     job = await app.deliver(job_id)
 

@@ -187,7 +187,7 @@ async def test_a_source_that_cannot_be_preserved_is_refused_before_anything_is_p
     cmyk = {"data": base64.b64encode(stream.getvalue()).decode()}
     with pytest.raises(DarkroomError, match="CMYK") as refused:
         await app.submit(**{**EXACT, "images": [cmyk]})
-    assert (refused.value.code, refused.value.param) == ("invalid_image", "image")
+    assert (refused.value.code, refused.value.param) == ("invalid_image", "images[0].data")
     assert app.storage.live_jobs() == set()
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shared.jobs.batch import Batch
 from shared.jobs.job import Door, new_id, new_job
-from shared.jobs.leftovers import SPAN, after, span_of
+from shared.jobs.leftovers import after, span_of
 from shared.jobs.rows import Rows
 from shared.pipeline import accept, leftovers
 from shared.pipeline.rooms import rooms
@@ -21,6 +21,7 @@ from tests.support.photographs import photograph
 from tests.support.table_recorder import recording
 
 DAY = timedelta(days=1)
+SPAN = timedelta(milliseconds=2**25)
 
 
 async def put(name: str) -> None:

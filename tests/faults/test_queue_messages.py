@@ -76,7 +76,7 @@ async def test_an_id_used_for_another_request_is_refused_and_the_first_stays(app
         (plain({"prompt": "x", "seed": 1}), "unknown_parameter", "seed"),
         (plain({"prompt": "x", "n": "many"}), "invalid_type", "n"),
         (plain({"prompt": "x", "id": 7}), "invalid_value", "id"),
-        (plain({"prompt": "x", "images": [{"data": "bm8gaW1hZ2U="}]}), "invalid_image", "image"),
+        (plain({"prompt": "x", "images": [{"data": "bm8gaW1hZ2U="}]}), "invalid_image", "images[0].data"),
         (plain({"job_id": "../../etc"}), "unknown_parameter", "job_id"),
     ],
 )

@@ -81,3 +81,12 @@ async def test_a_wrong_setting_is_named_once(details: Callable[..., Any]) -> Non
 
     assert page["dependencies"]["signing"]["status"] == "failed"
     assert len([problem for problem in page["problems"] if problem.startswith("SIGNING_CERTIFICATE ")]) == 1
+
+
+async def test_a_chain_without_a_certificate_is_named_though_there_is_no_dependency(
+    details: Callable[..., Any],
+) -> None:
+    page = await details(SIGNING_CERTIFICATE_CHAIN=issued().pem)
+
+    assert "signing" not in page["dependencies"]
+    assert len([problem for problem in page["problems"] if problem.startswith("SIGNING_CERTIFICATE_CHAIN ")]) == 1

@@ -91,12 +91,14 @@ async def test_what_cannot_be_fetched_is_refused_by_the_fields_name_and_leaves_n
         (answer(200, photograph(), content_length="10000000"), "not answered in whole"),
         (too_long, f"more than {MAX_IMAGE_BYTES} bytes"),
     ):
-        receiver.answers = [wire]
-        error = await refused(fetching, images=[image, {"url": f"{receiver.url}/?sig=s3cret"}])
-        assert (error["code"], error["param"]) == ("source_not_readable", "images[1].url"), error
-        assert said in error["message"]
-        assert "base64 in 'data'" in error["message"]
-    assert receiver.connections == 7
+        for written in ("url", "image_url"):
+            receiver.answers = [wire]
+            error = await refused(fetching, images=[image, {written: f"{receiver.url}/?sig=s3cret"}])
+            assert (error["code"], error["param"]) == ("source_not_readable", f"images[1].{written}"), error
+            assert error["message"].startswith(f"'images[1].{written}' "), error
+            assert said in error["message"]
+            assert "base64 in 'data'" in error["message"]
+    assert receiver.connections == 14
 
 
 async def test_a_request_whose_time_for_images_is_over_fetches_no_more(
@@ -112,8 +114,26 @@ async def test_a_request_whose_time_for_images_is_over_fetches_no_more(
 
 
 async def test_an_answer_that_is_no_image_is_refused_as_one(fetching: App, receiver: Receiver) -> None:
-    receiver.answers = [answer(200, b"<html>s3cret: please sign in</html>")]
-    assert (await refused(fetching, image=f"{receiver.url}/"))["code"] == "invalid_image"
+    for fields, param in (
+        ({"image": f"{receiver.url}/"}, "image"),
+        ({"image": [f"{receiver.url}/"]}, "image[0]"),
+        ({"images": [{"url": f"{receiver.url}/"}]}, "images[0].url"),
+        ({"images": [{"image_url": f"{receiver.url}/"}]}, "images[0].image_url"),
+    ):
+        receiver.answers = [answer(200, b"<html>s3cret: please sign in</html>")]
+        error = await refused(fetching, **fields)
+        assert (error["code"], error["param"]) == ("invalid_image", param)
+
+
+async def test_a_mask_that_was_fetched_and_does_not_fit_is_refused_by_the_fields_name(
+    fetching: App, receiver: Receiver
+) -> None:
+    image = {"data": base64.b64encode(photograph()).decode()}
+    for written in ("url", "image_url"):
+        receiver.answers = [answer(200, mask(side=32))]
+        error = await refused(fetching, images=[image], mask={written: f"{receiver.url}/m.png"})
+        assert (error["code"], error["param"]) == ("invalid_mask", f"mask.{written}")
+        assert f"'mask.{written}'" in error["message"]
 
 
 async def test_hosts_that_are_not_allowed_are_refused_before_anything_is_asked(
@@ -135,6 +155,8 @@ async def test_hosts_that_are_not_allowed_are_refused_before_anything_is_asked(
         configure([deployment(app.model.url)], **{**SETTINGS, **settings})
         for fields, param in (
             ({"images": [{"url": f"{url}/?sig=s3cret"}]}, "images[0].url"),
+            ({"images": [{"image_url": f"{url}/?sig=s3cret"}]}, "images[0].image_url"),
+            ({"image": f"{url}/?sig=s3cret"}, "image"),
             ({"image": base64.b64encode(photograph()).decode(), "mask": {"url": f"{url}/?sig=s3cret"}}, "mask.url"),
         ):
             error = await refused(app, **fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from functions import images
 from shared.delivery import events
 from shared.jobs.files import JobFiles
 from shared.pipeline import read, run
 from shared.pipeline.rooms import rooms
 from shared.settings import settings
 from tests.support.announcing import next_round
-from tests.support.app_in_process import App
+from tests.support.app_in_process import App, deployment
+from tests.support.doors import body_of, call
 from tests.support.table_recorder import recording
 
 
@@ -60,6 +63,19 @@ async def test_a_synchronous_job_reads_nothing_that_it_wrote(
     assert [path.rpartition("/")[2] for path in read_rows] == ["jobs()"], "the subscriptions"
     assert documents_read == {}
     assert len(published) == 1
+
+
+async def test_a_caller_who_waits_for_storage_is_told_of_the_job_without_a_read(
+    app: App, configure: Any, documents_read: Counter[str]
+) -> None:
+    configure([deployment(app.model.url)], COMPAT_WAIT_FOR_STORAGE="1")
+    body = json.dumps({"prompt": "a lighthouse", "quality": "low"}).encode()
+    response = await call(images.image_generations_v1, body, headers={"content-type": "application/json"})
+
+    assert await body_of(response)
+    assert response.headers["x-darkroom-cost"].endswith("USD")
+    assert response.headers["x-darkroom-provenance"] == "valid"
+    assert documents_read == {}
 
 
 @pytest.mark.parametrize(

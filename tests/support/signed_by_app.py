@@ -36,7 +36,9 @@ async def sign(
         actions=actions,
         components=components,
     )
-    return provenance.inspect(io.BytesIO(signed), content_type)
+    found = provenance.inspect(io.BytesIO(signed.image), content_type)
+    assert signed.provenance == found
+    return found
 
 
 async def failure() -> DarkroomError:

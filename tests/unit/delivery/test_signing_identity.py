@@ -1,4 +1,4 @@
-"""Who signs derived images: which certificates serve, for how long, and what the health page says of them."""
+"""Who signs derived images: which certificates serve, for how long, and when they are warned of."""
 
 from __future__ import annotations
 
@@ -83,23 +83,24 @@ def test_a_chain_that_is_none_is_named_by_its_setting(monkeypatch: pytest.Monkey
     app_settings.settings.cache_clear()
 
 
-async def test_health_names_the_day_the_certificate_ends(use: Use) -> None:
+async def test_a_certificate_of_some_months_is_warned_of_by_nobody(use: Use) -> None:
     use(issued(days=100.5))
-    shown = await signing.health()
+    identity = await signing_identity.prove()
 
-    assert (shown["days_left"], shown["warning"]) == (100, None)
+    assert (signing_identity.days_left(identity), signing_identity.ends_soon(identity)) == (100, None)
 
 
-async def test_health_warns_of_a_certificate_that_ends_within_thirty_days(use: Use) -> None:
+async def test_a_certificate_that_ends_within_thirty_days_is_warned_of(use: Use) -> None:
     use(issued(days=12.5))
-    shown = await signing.health()
+    identity = await signing_identity.prove()
+    day = identity.not_after.date().isoformat()
 
-    assert shown["warning"] == (
-        f"SIGNING_CERTIFICATE: the certificate ends in 12 days, on {shown['expires_on']}; renew it in the vault."
+    assert signing_identity.ends_soon(identity) == (
+        f"SIGNING_CERTIFICATE: the certificate ends in 12 days, on {day}; renew it in the vault."
     )
 
 
-async def test_health_tells_a_key_that_is_not_the_certificates(use: Use) -> None:
+async def test_a_key_that_is_not_the_certificates_proves_nothing(use: Use) -> None:
     use(key=issued().key)
     with pytest.raises(DarkroomError, match="is not the one the certificate is for"):
-        await signing.health()
+        await signing_identity.prove()

@@ -175,7 +175,7 @@ def test_a_source_of_a_shape_that_the_model_does_not_make_is_refused_with_the_fi
 def test_a_source_of_too_many_pixels_is_refused():
     with pytest.raises(DarkroomError) as caught:
         settled(4097, 4096)
-    assert (caught.value.code, caught.value.param) == ("image_too_large", "image")
+    assert (caught.value.code, caught.value.param) == ("image_too_large", "images[0]")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,16 @@ def test_a_source_of_another_form_is_refused_by_its_place(value: Any, param: str
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
+def test_a_source_knows_where_it_was_written():
+    written = [DATA, {"data": DATA}, {"image_url": "https://example.com/a"}, {"url": "https://example.com/a"}]
+    places = ["images[0]", "images[1].data", "images[2].image_url", "images[3].url"]
+    sources = sources_of("images", written, 16)
+    assert [source.param for source in sources] == places
+    assert sources[2] == sources[3], "the same image, however it was written"
+    assert [source.param for source in sources_of("image", [DATA, DATA], 16, before=2)] == ["image[2]", "image[3]"]
+    assert all("param" not in source.to_dict() for source in sources)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -196,3 +196,56 @@ async def test_a_wall_clock_that_is_set_back_does_not_keep_a_lease_safe(store, c
 async def test_only_a_leased_job_can_be_held(store, make_job):
     with pytest.raises(ValueError, match="without a lease"):
         store.hold(make_job())
+
+
+def failing(*errors):
+    """Work that fails with each of these, and then gives how often it was asked."""
+    left = [*errors]
+    asked = 0
+
+    async def work():
+        nonlocal asked
+        asked += 1
+        if left:
+            raise left.pop(0)
+        return asked
+
+    return work
+
+
+@pytest.mark.parametrize("tables", ["memory"], indirect=True)
+async def test_what_passes_is_waited_for_while_the_lease_is_safe(hold, pauses):
+    lease = await hold()
+    down = DarkroomError("storage_unavailable", "x")
+    work = asyncio.create_task(lease.patiently(failing(down, down), (1.0, 2.0, 4.0)))
+    for seconds in (1.0, 2.0):
+        assert await pauses._asked.get() == seconds
+        pauses._ended.put_nowait(None)
+
+    assert await work == 3
+
+
+@pytest.mark.parametrize("tables", ["memory"], indirect=True)
+@pytest.mark.parametrize(
+    ("code", "late"), [("internal_error", 0), ("signing_unavailable", 0), ("storage_unavailable", 51)]
+)
+async def test_what_does_not_pass_or_comes_too_late_is_not_waited_for(hold, clock, code, late):
+    lease = await hold()
+    clock.advance(late)
+    with pytest.raises(DarkroomError) as caught:
+        await lease.patiently(failing(DarkroomError(code, "x")), (1.0,))
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("tables", ["memory"], indirect=True)
+async def test_patience_has_an_end(store, make_job):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    lease = Lease(store, await store.create(make_job(runner="r")), sleep=sleep)
+    down = [DarkroomError("signing_unavailable", "x") for _ in range(4)]
+    with pytest.raises(DarkroomError) as caught:
+        await lease.patiently(failing(*down), (1.0, 2.0), {"signing_unavailable"})
+    assert (caught.value.code, slept) == ("signing_unavailable", [1.0, 2.0])

@@ -92,7 +92,7 @@ async def test_a_slot_is_good_at_its_time(pacer, clock):
 async def test_a_block_voids_the_slots_of_everyone_before_it(pacer, clock):
     slots = [await pacer.reserve([FIRST]) for _ in range(4)]
     await pacer.blocked(FIRST, clock() + timedelta(seconds=10))
-    assert [await pacer.still_good(slot) for slot in slots] == [False, False, True, True]
+    assert [await pacer.take_turn(slot) for slot in slots] == [False, False, True, True]
     following = await pacer.reserve([FIRST])
     assert following.at == slots[-1].at + INTERVAL
 
@@ -128,7 +128,6 @@ async def test_an_unexplained_429_stretches_what_follows(pacer, clock):
 async def test_a_slot_that_went_by_is_not_used(pacer, clock):
     slot = await pacer.reserve([FIRST])
     clock.advance(3.5)
-    assert not await pacer.still_good(slot)
     assert not await pacer.take_turn(slot)
 
 
@@ -144,9 +143,9 @@ async def test_a_late_slot_is_lost_when_another_follows_it(pacer, clock):
     slot = await pacer.reserve([FIRST])
     await pacer.reserve([FIRST])
     clock.advance(slot.tolerance.total_seconds())
-    assert await pacer.still_good(slot)
+    assert await pacer.take_turn(slot)
     clock.advance(0.001)
-    assert not await pacer.still_good(slot)
+    assert not await pacer.take_turn(slot)
 
 
 async def test_a_slot_given_up_is_the_next_ones(pacer):
@@ -164,7 +163,7 @@ async def test_a_slot_given_up_too_late_goes_by(pacer):
 async def test_a_deployment_that_is_out_is_passed_over_and_shows_in_health(pacer, clock):
     slot = await pacer.reserve([FIRST])
     await pacer.out(FIRST, "HTTP 401")
-    assert not await pacer.still_good(slot)
+    assert not await pacer.take_turn(slot)
     assert (await pacer.reserve([FIRST, SECOND])).deployment == SECOND.name
     first, second = await pacer.view([FIRST, SECOND])
     assert (first.name, first.out_reason, first.out_since) == (FIRST.name, "HTTP 401", clock())
@@ -195,7 +194,7 @@ async def test_a_changed_configuration_brings_a_deployment_back(pacer):
     changed = replace(FIRST, api_version="v1")
     slot = await pacer.reserve([changed])
     assert isinstance(slot, Slot)
-    assert await pacer.still_good(slot)
+    assert await pacer.take_turn(slot)
     (state,) = await pacer.view([changed])
     assert state.out_reason is None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.errors import DarkroomError
+from shared.errors import CODES, DarkroomError
 from shared.jobs.ledger import Outcome
 from shared.pipeline.verdicts import Step, may_repeat_after_crash, next_step, outcome
 
@@ -30,8 +32,26 @@ from shared.pipeline.verdicts import Step, may_repeat_after_crash, next_step, ou
 def test_each_failure_is_followed_by_its_step(code: str, calls: int, policy: str, step: Step, said: Outcome) -> None:
     error = DarkroomError(code, "x")
 
-    assert next_step(error, calls_counted=calls, retry_unknown=policy) is step
+    assert next_step(error, calls_counted=calls, retry_unknown=policy, delivered=False) is step
     assert outcome(step, error) is said
+
+
+def test_a_refusal_behind_images_that_came_whole_fails_as_one_that_may_be_billed() -> None:
+    error = DarkroomError.from_service(400, {"code": "moderation_blocked"})
+    step = next_step(error, calls_counted=1, retry_unknown="always", delivered=True)
+
+    assert step is Step.FAIL_UNKNOWN
+    assert outcome(step, error) is Outcome.UNKNOWN
+
+
+@given(st.sampled_from(sorted(CODES)), st.integers(1, 9), st.sampled_from(["never", "crash", "always"]))
+def test_images_that_came_whole_are_in_no_step_given_away(code: str, calls: int, policy: str) -> None:
+    error = DarkroomError(code, "x")
+    without, with_images = (
+        next_step(error, calls_counted=calls, retry_unknown=policy, delivered=delivered) for delivered in (False, True)
+    )
+
+    assert with_images is (Step.FAIL_UNKNOWN if without is Step.FAIL else without)
 
 
 @pytest.mark.parametrize(

@@ -7,37 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from shared.platform import metrics
+from tests.support.counting import counting, told
 
 PAGE = Path(__file__).parents[3] / "docs" / "telemetry.md"
 
 
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
-    monkeypatch.setattr(metrics, "_meter", None)
-    monkeypatch.setattr(metrics, "_gauges", {})
-    reader = InMemoryMetricReader()
-    provider = MeterProvider([reader], shutdown_on_exit=False)
-    metrics.send_to(provider)
-    yield reader
-    provider.shutdown()
-    metrics._made.cache_clear()
-
-
-def told(reader: InMemoryMetricReader, name: str) -> dict[str, float]:
-    """The values of a metric by those of its attributes."""
-    data = reader.get_metrics_data()
-    found = [] if data is None else [one for each in data.resource_metrics for one in each.scope_metrics]
-    return {
-        ", ".join(str(value) for value in (point.attributes or {}).values()): getattr(point, "value", 0.0)
-        for scope in found
-        for metric in scope.metrics
-        if metric.name == name
-        for point in metric.data.data_points
-    }
+def reader() -> Iterator[InMemoryMetricReader]:
+    with counting() as reader:
+        yield reader
 
 
 def test_the_page_explains_every_metric_with_its_unit_and_no_other() -> None:
