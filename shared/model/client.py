@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import DarkroomError
 from shared.model import deployments
+from shared.model.answer_kind import told_apart
 from shared.model.decode import ImageSink, decode_images
 from shared.model.events import StreamedError, decode_events
 from shared.model.listening import Listener
 from shared.model.payload import Payload
-from shared.platform import metrics
+from shared.platform import metrics, strict_json
 from shared.settings import Deployment
 
 if TYPE_CHECKING:
@@ -145,13 +146,13 @@ async def _token(authorize: Callable[[], Awaitable[str]], deployment: Deployment
 
 async def _answer(response: httpx.Response, images: int | None, sink: ImageSink, listener: Listener | None) -> Answer:
     try:
-        # By what came, not by what was asked for: a service that does not stream answers with a document.
-        if response.headers.get("content-type", "").lower().startswith("text/event-stream"):
-            body = await decode_events(response.aiter_raw(), sink, listener, images=images)
+        streamed, chunks = await told_apart(response.aiter_raw(), response.headers.get("content-type", ""))
+        if streamed:
+            body = await decode_events(chunks, sink, listener, images=images)
         else:
             length = response.headers.get("content-length", "")
             declared = int(length) if length.isascii() and length.isdigit() else None
-            body = await decode_images(response.aiter_raw(), sink, listener, length=declared)
+            body = await decode_images(chunks, sink, listener, length=declared)
     except StreamedError as streamed:
         raise _failed_with_200(streamed.error, "stream_error") from streamed
     except DarkroomError as error:
@@ -216,7 +217,7 @@ def _service_error(body: bytes) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         return None
     # Half a surrogate pair, left by a service that cut its own message, could not be written to a caller again.
-    document = json.loads(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
+    document = strict_json.encodable(document)
     error = document.get("error")
     if isinstance(error, dict):
         return error
