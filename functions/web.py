@@ -26,6 +26,16 @@ REPLAYED = {"idempotency-replayed": "true"}
 """On every answer that is about an earlier request's job, as Stripe has it
 (https://docs.stripe.com/api/idempotent_requests)."""
 
+_EXPOSED = ", ".join(
+    (
+        *("etag", "content-range", "accept-ranges", "location", "retry-after", "retry-after-ms", "preference-applied"),
+        *("idempotency-replayed", "x-should-retry", "x-request-id"),
+        *("x-darkroom-job", "x-darkroom-cost", "x-darkroom-provenance"),
+    )
+)
+"""What pages of another origin may read of an answer's headers. Which origins those are the platform decides, and it
+cannot say this (Azure/azure-mobile-apps-node#323)."""
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -42,6 +52,8 @@ def door(handler: Handler) -> Handler:
         invocation = req.headers.get("x-ms-invocation-id")
         if invocation:
             response.headers["x-request-id"] = invocation  # what the official clients show as the request's id
+        if "origin" in req.headers:
+            response.headers["access-control-expose-headers"] = _EXPOSED
         response.background = BackgroundTask(_forget, invocation)
         return response
 

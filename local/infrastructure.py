@@ -7,8 +7,10 @@ storage SDKs take longer to import than all of this takes to run.
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from email.utils import formatdate
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import httpx
 
@@ -21,12 +23,19 @@ QUEUES = (
 )
 TABLES = ("jobs", "idempotency", "ledger", "pacing")
 _API_VERSION = "2025-05-05"
-_CREATED = {201, 204}
+_CREATED = {201, 202, 204}
+_PAGES = """<?xml version="1.0" encoding="utf-8"?><StorageServiceProperties><Cors><CorsRule>\
+<AllowedOrigins>{origins}</AllowedOrigins><AllowedMethods>GET,HEAD,PUT,OPTIONS</AllowedMethods>\
+<AllowedHeaders>content-type,if-none-match,range,x-ms-*</AllowedHeaders>\
+<ExposedHeaders>etag,content-length,content-range,x-ms-*</ExposedHeaders><MaxAgeInSeconds>3600</MaxAgeInSeconds>\
+</CorsRule></Cors></StorageServiceProperties>"""
+"""As `infra/modules/storage.bicep` has them."""
 _EXISTS = 409
 
 
-def create_storage(blob: str, queue: str, table: str, ca: Path) -> None:
-    """Create every container, queue and table that is not there yet, at the three service URIs.
+def create_storage(blob: str, queue: str, table: str, ca: Path, origins: Sequence[str] = ()) -> None:
+    """Create every container, queue and table that is not there yet, at the three service URIs; let pages of `origins`
+    use links to blobs.
 
     Raises RuntimeError naming what could not be created and what the service said.
     """
@@ -38,6 +47,10 @@ def create_storage(blob: str, queue: str, table: str, ca: Path) -> None:
             _expect(name, client.put(f"{queue}/{name}", headers=_date()))
         for name in TABLES:
             _expect(name, client.post(f"{table}/Tables", json={"TableName": name}, headers=_date()))
+        if origins:
+            rules = _PAGES.format(origins=escape(",".join(origins)))
+            properties = f"{blob}/?restype=service&comp=properties"
+            _expect("the CORS rule", client.put(properties, content=rules, headers=_date()))
 
 
 def _date() -> dict[str, str]:

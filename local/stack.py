@@ -117,7 +117,8 @@ class Stack:
         info = self._describe(certificates, identity_header, f"http://127.0.0.1:{port}")
 
         started = time.monotonic()
-        create_storage(info.blob, info.queue, info.table, certificates.ca)
+        origins = options.environ.get("CORS_ORIGINS", "").replace(",", " ").split()
+        create_storage(info.blob, info.queue, info.table, certificates.ca, origins)
         self._report("containers, queues, tables", time.monotonic() - started)
 
         self._define_host(certificates, info)

@@ -22,6 +22,7 @@ import uvicorn
 from local.host.blob_events import BlobEvents
 from local.host.blob_subscription import Subscription
 from local.host.blobs import BlobTriggers
+from local.host.cors import CrossOrigin
 from local.host.frontend import WEBHOOKS, Frontend
 from local.host.invocations import InvocationError, Value, invoke, jsonable, text
 from local.host.metadata import Function, UnservedAppError, read_functions, resolve_settings
@@ -140,7 +141,7 @@ class Host:
 
     async def _serve(self, frontend: Frontend) -> None:
         configuration = uvicorn.Config(
-            frontend,
+            CrossOrigin(frontend, self._settings.origins),
             log_config=None,
             access_log=False,
             lifespan="off",

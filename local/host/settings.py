@@ -56,6 +56,7 @@ class HostSettings:
     grace: float = 5.0
     trust_principal_headers: bool = False
     homepage: bool = True
+    origins: tuple[str, ...] = ()
     state_directory: Path | None = None
     queues: QueueSettings = QueueSettings()
     blobs: BlobSettings = BlobSettings()
@@ -80,6 +81,7 @@ def read_settings(app: Path, environment: Mapping[str, str] = os.environ) -> Hos
             grace=float(environment.get("LOCAL_HOST_GRACE_SECONDS", 5)),
             trust_principal_headers=environment.get("WEBSITE_AUTH_ENABLED", "").lower() == "true",
             homepage=environment.get("AzureWebJobsDisableHomepage", "").lower() != "true",
+            origins=tuple(environment.get("CORS_ORIGINS", "").replace(",", " ").split()),
             state_directory=Path(state) if (state := environment.get("LOCAL_HOST_STATE_DIR")) else None,
             queues=_queue_settings(_member(configuration, "extensions", "queues", default={}), environment),
             blobs=_blob_settings(_member(configuration, "extensions", "blobs", default={})),

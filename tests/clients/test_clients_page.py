@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -121,7 +122,7 @@ def test_python_tells_errors_apart(run_python: Any, model: ModelControl) -> None
     assert len(model.calls()) == 2
 
 
-def test_a_job_is_waited_for_and_polled(run_python: Any) -> None:
+def test_a_job_is_waited_for_and_polled(run_python: Any, model: ModelControl) -> None:
     (program,) = examples("A job, for whoever cannot wait", "python")
     waited = run_python(program)
     # Without the wait, and without the seconds between two looks, so that the test needs none.
@@ -129,6 +130,10 @@ def test_a_job_is_waited_for_and_polled(run_python: Any) -> None:
 
     for said in (waited, polled):
         assert re.match(r"succeeded 0\.\d+ https://", said), said
+
+    model.fail({"name": "moderation_blocked"})
+    with pytest.raises(SystemExit, match=r"^failed: .*safety system"):
+        run_python(program)
 
 
 # -- JavaScript --------------------------------------------------------------------------------------------------------
@@ -170,13 +175,40 @@ def test_a_page_reads_a_stream_by_fetch_and_is_told_of_errors(
 const shown = [];
 await generate(APP, REQUEST, (url) => shown.push(url.slice(0, 40)), HEADERS);
 await generate(APP, { ...REQUEST, size: "1x1" }, () => {}, HEADERS).catch((error) => shown.push(error.message));
+await generate(APP, REQUEST, () => {}, {}).catch((error) => shown.push(error.message));
 console.log(JSON.stringify(shown));
 """
     (said,) = run_js(folder, stack, program + filled(use, stack, REQUEST=request))
-    *images, refused = json.loads(said)
+    *images, refused, without_key = json.loads(said)
 
     assert [url.partition(",")[0] for url in images] == ["data:image/png;base64"] * 3
     assert refused.startswith("Invalid value: '1x1'")
+    assert without_key == "HTTP 401"
+
+
+def test_a_page_reads_events_wherever_they_are_cut_and_whatever_text_they_hold(folder: Path, stack: StackInfo) -> None:
+    text = 'id: 7\r\nevent: e\r\ndata: {"a": "\u2028 é: \\n"}\r\n\r\n: keep-alive\n\ndata: {"b": \ndata:  1}\n\n'
+    use = """
+import { events } from "./events.mjs";
+const bytes = new TextEncoder().encode(TEXT);
+const seen = new Set();
+for (let cut = 0; cut <= bytes.length; cut++) {
+  const body = new ReadableStream({ start(controller) {
+    for (const piece of [bytes.slice(0, cut), bytes.slice(cut)]) controller.enqueue(piece);
+    controller.close();
+  } });
+  const got = [];
+  for await (const event of events(new Response(body))) got.push(event);
+  seen.add(JSON.stringify(got));
+}
+console.log(JSON.stringify([...seen]));
+"""
+    (said,) = run_js(folder, stack, filled(use, stack, TEXT=text))
+    (got,) = json.loads(said)
+    assert json.loads(got) == [
+        {"id": "7", "name": "e", "data": {"a": "\u2028 é: \n"}},
+        {"id": "", "name": "", "data": {"b": 1}},
+    ]
 
 
 async def test_a_page_follows_a_job_and_comes_back_for_what_it_missed(
@@ -206,7 +238,9 @@ globalThis.fetch = async (...asked) => {
   return new Response(body, answer);
 };
 await follow(APP, JOB, (name, data) => again.push([name, data.url ?? data.status]), HEADERS);
-console.log(JSON.stringify([told.map(([name]) => name), again.map(([name]) => name)]));
+const slip = await follow(APP, JOB, (name, data) => data.no.such, HEADERS).catch((error) => error.name);
+const unknown = await follow(APP, "0".repeat(26), () => {}, HEADERS).catch((error) => error.message);
+console.log(JSON.stringify([told.map(([name]) => name), again.map(([name]) => name), slip, unknown]));
 """
     watching = """
 await new Promise((resolve) => {
@@ -222,14 +256,32 @@ await new Promise((resolve) => {
     followed, watched = run_js(
         folder, stack, follow + filled(use, stack, JOB=job), watch + filled(watching, stack, URL=url)
     )
-    told, again = json.loads(followed)
+    told, again, slip, unknown = json.loads(followed)
     names = ["job.running", "image_generation.partial_image", "image_generation.completed", "job.succeeded"]
     assert told == names
     assert again == names
+    assert slip == "TypeError", "what the page itself does wrong is not taken for a broken connection"
+    assert unknown.endswith("were answered 404")
     status, partial, completed = json.loads(watched)
     assert status == "succeeded"
     assert partial.startswith("https://")
     assert completed.startswith("https://")
+
+
+async def test_a_page_watches_an_edit_as_it_does_a_new_picture(
+    folder: Path, stack: StackInfo, app_client: httpx.AsyncClient
+) -> None:
+    *_, watch = examples("A web page", "js")
+    image = base64.b64encode(photograph()).decode()
+    wanted = {"prompt": "A boat", "quality": "low", "stream": True, "partial_images": 1, "image": image}
+    job = (await app_client.post("/api/jobs", json=wanted)).json()["id"]
+    use = """
+const shown = [];
+await new Promise((resolve) => watch(URL, (url) => shown.push(url), resolve));
+console.log(shown.length);
+"""
+    url = f"{stack.app}/api/jobs/{job}/events?code={stack.key}"
+    assert run_js(folder, stack, watch + filled(use, stack, URL=url)) == ["2"]
 
 
 def filled(program: str, stack: StackInfo, **values: Any) -> str:

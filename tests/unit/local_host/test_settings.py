@@ -29,6 +29,12 @@ def test_defaults_are_those_of_the_functions_host(app: Path) -> None:
     assert settings.blobs.max_degree_of_parallelism % 8 == 0
 
 
+def test_origins_are_named_as_they_are_when_deploying(app: Path) -> None:
+    named = {"LOCAL_HOST_KEY": "k", "CORS_ORIGINS": "https://studio.example.com, http://localhost:5173"}
+    assert read_settings(app, named).origins == ("https://studio.example.com", "http://localhost:5173")
+    assert read_settings(app, {"LOCAL_HOST_KEY": "k"}).origins == ()
+
+
 def test_app_settings_override_host_json(app: Path) -> None:
     overrides = {
         "AzureFunctionsJobHost__extensions__queues__MaxDequeueCount": "2",
