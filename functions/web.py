@@ -60,7 +60,7 @@ def door(handler: Handler) -> Handler:
     return guarded
 
 
-def _forget(invocation_id: str | None) -> None:
+async def _forget(invocation_id: str | None) -> None:
     """Let the runtime library forget a request that was answered: in streams mode it keeps 2 KB of each for ever
     (azure-functions-runtime 1.3.0, `HttpCoordinator`). By then it has taken the response out; a version without this
     member has nothing to be forgotten."""

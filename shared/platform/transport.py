@@ -47,7 +47,7 @@ def http_client(
     Bodies come as they are (`Accept-Encoding: identity`: base64 of an image gains little from gzip and inflating it
     costs three times the rest), redirects are not followed, and no proxy, cookie or .netrc of the machine is used.
     """
-    return _Client(
+    return CookielessClient(
         transport=_Transport(keep_alive, max_connections, verify or _trust()),
         headers={"accept-encoding": "identity", "connection": "close" if keep_alive is None else "keep-alive"},
         timeout=timeout or DEFAULT_TIMEOUT,
@@ -57,7 +57,7 @@ def http_client(
 
 
 class _NoCookies(httpx.Cookies):
-    """Takes no cookie and gives none: one answer's would otherwise travel with the requests for other jobs."""
+    """Takes no cookie and gives none."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         del response
@@ -66,7 +66,9 @@ class _NoCookies(httpx.Cookies):
         del request
 
 
-class _Client(httpx.AsyncClient):
+class CookielessClient(httpx.AsyncClient):
+    """Keeps no cookie: one answer's would travel with the requests for other jobs."""
+
     _none: ClassVar = _NoCookies()
 
     @property  # type: ignore[misc]  # nobody may set them
