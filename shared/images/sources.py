@@ -109,7 +109,7 @@ def source_of(param: str, value: Any) -> Source:
 def sources_of(param: str, value: Any, most: int, *, before: int = 0) -> tuple[Source, ...]:
     """The sources of a list of at most `most`, or of one source alone; `before` came already, as files of a form."""
     if not isinstance(value, list | tuple):
-        return (source_of(param, value),)
+        return (source_of(f"{param}[{before}]" if before else param, value),)
     if len(value) > most:
         # Before the items are looked at: a list may hold anything, a million times.
         raise invalid(param, f"Invalid '{param}': array too long. Expected at most {most} items, got {len(value)}.")

@@ -181,9 +181,11 @@ def new_job(
 def leased(job: Job, runner: str, now: datetime) -> Job:
     """`job` running under a lease of `runner` from `now`; a runner that died before it makes this a new attempt."""
     taken_over = job.status is Status.RUNNING
+    # Where its end was decided already, the phase tells each successor that images came before the error.
+    decided = job.error is not None and job.phase is Phase.STORING
     return job.moved(
         Status.RUNNING,
-        phase=Phase.WAITING,
+        phase=Phase.STORING if decided else Phase.WAITING,
         attempt=job.attempt + 1 if taken_over else max(job.attempt, 1),
         started_at=job.started_at or now,
         wake_at=None,

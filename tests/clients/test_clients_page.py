@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from local.state import StackInfo
+from shared.jobs.job import is_id
 from tests.support.model_control import ModelControl
 from tests.support.node import link_packages, run_node
 from tests.support.photographs import mask, photograph
@@ -173,14 +174,16 @@ def test_a_page_reads_a_stream_by_fetch_and_is_told_of_errors(
     request = {"model": "gpt-image-1", "prompt": "Ein Café am Fluß", "quality": "low"}
     use = """
 const shown = [];
-await generate(APP, REQUEST, (url) => shown.push(url.slice(0, 40)), HEADERS);
+const jobs = new Set();
+await generate(APP, REQUEST, (url, job) => { shown.push(url.slice(0, 40)); jobs.add(job); }, HEADERS);
 await generate(APP, { ...REQUEST, size: "1x1" }, () => {}, HEADERS).catch((error) => shown.push(error.message));
 await generate(APP, REQUEST, () => {}, {}).catch((error) => shown.push(error.message));
-console.log(JSON.stringify(shown));
+console.log(JSON.stringify([...jobs, ...shown]));
 """
     (said,) = run_js(folder, stack, program + filled(use, stack, REQUEST=request))
-    *images, refused, without_key = json.loads(said)
+    job, *images, refused, without_key = json.loads(said)
 
+    assert is_id(job)
     assert [url.partition(",")[0] for url in images] == ["data:image/png;base64"] * 3
     assert refused.startswith("Invalid value: '1x1'")
     assert without_key == "HTTP 401"
@@ -240,7 +243,11 @@ globalThis.fetch = async (...asked) => {
 await follow(APP, JOB, (name, data) => again.push([name, data.url ?? data.status]), HEADERS);
 const slip = await follow(APP, JOB, (name, data) => data.no.such, HEADERS).catch((error) => error.name);
 const unknown = await follow(APP, "0".repeat(26), () => {}, HEADERS).catch((error) => error.message);
-console.log(JSON.stringify([told.map(([name]) => name), again.map(([name]) => name), slip, unknown]));
+globalThis.fetch = fetchOnce;
+const wait = globalThis.setTimeout;
+globalThis.setTimeout = (work, after, ...rest) => wait(work, after === 1000 ? 0 : after, ...rest);
+const nobody = await follow("http://127.0.0.1:1", JOB, () => {}, HEADERS).catch((error) => error.message);
+console.log(JSON.stringify([told.map(([name]) => name), again.map(([name]) => name), slip, unknown, nobody]));
 """
     watching = """
 await new Promise((resolve) => {
@@ -256,12 +263,13 @@ await new Promise((resolve) => {
     followed, watched = run_js(
         folder, stack, follow + filled(use, stack, JOB=job), watch + filled(watching, stack, URL=url)
     )
-    told, again, slip, unknown = json.loads(followed)
+    told, again, slip, unknown, nobody = json.loads(followed)
     names = ["job.running", "image_generation.partial_image", "image_generation.completed", "job.succeeded"]
     assert told == names
     assert again == names
     assert slip == "TypeError", "what the page itself does wrong is not taken for a broken connection"
     assert unknown.endswith("were answered 404")
+    assert nobody == "fetch failed"
     status, partial, completed = json.loads(watched)
     assert status == "succeeded"
     assert partial.startswith("https://")

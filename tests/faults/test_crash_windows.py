@@ -194,6 +194,24 @@ async def test_a_refusal_behind_an_image_that_came_whole_stays_unknown_whatever_
     assert float((await app.document(job_id))["cost"]["possibly_billed"]) > 0
 
 
+async def test_it_stays_unknown_when_the_runner_that_takes_over_dies_too(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse_at_the_end(monkeypatch)
+    job_id = await die_at(app, monkeypatch, Ledger, "settle", "before", stream=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "settle", away)
+        with pytest.raises(DarkroomError, match="away"):
+            await app.deliver(job_id)
+    await app.put_clock_forward(2 * TAKE_OVER_SECONDS)
+    job = await app.deliver(job_id)
+
+    assert len(app.model.calls()) == 1
+    assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
+    assert app.storage.outcomes(job_id) == ["unknown"]
+    assert float((await app.document(job_id))["cost"]["possibly_billed"]) > 0
+
+
 async def away(*_: Any, **__: Any) -> Any:
     raise DarkroomError("storage_unavailable", "away")
 

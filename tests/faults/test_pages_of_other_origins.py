@@ -54,3 +54,11 @@ async def test_a_page_of_another_origin_sees_every_header_that_is_meant_for_clie
 async def test_who_is_no_page_of_another_origin_is_told_nothing_of_it(app: App) -> None:
     response = await call(images.image_generations_v1, b"{}", headers={"content-type": "application/json"})
     assert not any(name.startswith("access-control") for name in response.headers)
+
+
+async def test_what_may_be_kept_is_the_same_for_pages_of_every_origin(app: App) -> None:
+    job = await app.run()
+    answer = await call(
+        jobs.get_image, method="GET", headers={"x-ms-invocation-id": "1"}, path_params={"job": job.id, "index": "0"}
+    )
+    assert "etag" in answer.headers["access-control-expose-headers"]

@@ -150,6 +150,40 @@ async def test_answers_that_hold_much_are_received_one_after_the_other_and_none_
         assert Share.held == 0
 
 
+async def test_slow_storage_lets_the_images_that_follow_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = picture()
+    monkeypatch.setattr(memory, "BUDGET_BYTES", len(image))
+    async with fake_blobs() as (fake, blobs):
+        fake.gate = asyncio.Event()
+        writers = [ResultWriter(blobs, target(attempt)) for attempt in (1, 2, 3)]
+        for writer in writers[:2]:
+            await write(writer, image)
+        waiting = asyncio.create_task(writers[2].piece(0, image))
+        await asyncio.wait([waiting], timeout=0.05)
+        assert not waiting.done()
+
+        fake.gate.set()
+        await waiting
+        for writer in writers[:2]:
+            assert len(await writer.finish()) == 1
+        await writers[2].abort()
+        assert (Share.held, Share._whole) == (0, 0)
+
+
+async def test_an_image_whose_answer_is_given_up_while_it_waits_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "BUDGET_BYTES", 100)
+    async with fake_blobs() as (_, blobs):
+        one, other = ResultWriter(blobs, target()), ResultWriter(blobs, target())
+        await one.piece(0, picture())
+        waiting = asyncio.create_task(other.piece(0, picture()))
+        await asyncio.wait([waiting], timeout=0.05)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        for writer in (other, one):
+            assert await writer.abort() == []
+        assert (Share.held, Share._receiving) == (0, {})
+
+
 async def test_an_image_that_was_given_up_lets_the_next_one_be_received(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "BUDGET_BYTES", 100)
     async with fake_blobs() as (_, blobs):

@@ -35,3 +35,6 @@ def test_pages_of_the_origins_that_are_named_may_read_and_create_blobs_by_link(
         answer = preflight(account, certificates, method, headers)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE), answer.text
     assert preflight(account, certificates, "DELETE", "").status_code == 403
+
+    create_storage(account.blob, account.queue, account.table, certificates.ca)
+    assert preflight(account, certificates, "GET", "range").status_code == 403

@@ -95,7 +95,7 @@ async def called(body: bytes, label: str, cuts: Sequence[int]) -> Heard:
         yield b"{}"
 
     heard = Heard()
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer), trust_env=False) as http:
         deployment = Deployment(name="d", endpoint="https://example.com", deployment="d", model="gpt-image-1")
         payload = Payload("application/json", 2, nothing, images=1)
         await model.call(
