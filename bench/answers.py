@@ -26,6 +26,10 @@ class Answers:
     files: Mapping[str, Path]
     sha256: Mapping[str, str]
 
+    def image(self, name: str) -> bytes:
+        """The first image of the document `name`."""
+        return base64.b64decode(json.loads(self.files[name].read_bytes())["data"][0]["b64_json"])
+
     def check(self, name: str, body: bytes) -> None:
         """Raise AssertionError unless `body` holds the images of the answer `name`, bit for bit."""
         data = json.loads(body)["data"]

@@ -1,7 +1,7 @@
 """Who is compared: the model server itself, Darkroom, and what else may stand before it.
 
-All of them run at once, each in a process of its own, and take turns. The model is asked over TLS by everybody, the
-gateways are asked without, as the host asks a worker.
+All of them run at once, each in a process of its own, and take turns. The model is asked over TLS by everybody, or
+by everybody without; the gateways are asked without, as the host asks a worker.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import environments
+from bench import environments, unpaced_worker
 from bench.connection import Connection, Take
 from bench.functions_host import FunctionsHost
 from bench.gateways import litellm
@@ -31,10 +31,11 @@ PASS_THROUGH: Final = "pass-through"
 PASS_THROUGH_NEW: Final = "pass-through, new connections"
 FASTAPI: Final = "FastAPI and httpx"
 LITELLM: Final = "LiteLLM"
+BARE: Final = "bare function"
 NAIVE: Final = "naive function"
 DARKROOM: Final = "Darkroom"
 DARKROOM_IN_PROCESS: Final = "Darkroom, storage in its process"
-ALL: Final = (DIRECT, PASS_THROUGH, PASS_THROUGH_NEW, FASTAPI, LITELLM, NAIVE, DARKROOM, DARKROOM_IN_PROCESS)
+ALL: Final = (DIRECT, PASS_THROUGH, PASS_THROUGH_NEW, FASTAPI, LITELLM, BARE, NAIVE, DARKROOM, DARKROOM_IN_PROCESS)
 READINGS: Final = {DARKROOM: "storage over the wire", DARKROOM_IN_PROCESS: "storage in its process"}
 """Of "null storage", by contender: what a target measured with it is told to be."""
 
@@ -101,6 +102,7 @@ class Field:
             PASS_THROUGH_NEW: self._pass_through_new,
             FASTAPI: self._fastapi,
             LITELLM: self._litellm,
+            BARE: self._bare,
             NAIVE: self._naive,
             DARKROOM: self._darkroom,
             DARKROOM_IN_PROCESS: self._darkroom_in_process,
@@ -130,15 +132,21 @@ class Field:
         host = self.stack.enter_context(FunctionsHost(_ROOT, self._app_settings(storage), log, program))
         return _function(name, host, "image_generations")
 
+    def _bare(self) -> Contender:
+        return self._simple_function(BARE, "bare_function")
+
     def _naive(self) -> Contender:
+        return self._simple_function(NAIVE, "naive_function")
+
+    def _simple_function(self, name: str, folder: str) -> Contender:
         """A function that looks at nothing but the request."""
         settings = {**environment(self.certificates), "AZURE_OPENAI_ENDPOINT": self.model}
-        folder = _ROOT / "bench" / "naive_function"
-        host = self.stack.enter_context(FunctionsHost(folder, settings, self.directory / "naive.log"))
-        return _function(NAIVE, host, "generations")
+        log = self.directory / f"{folder}.log"
+        host = self.stack.enter_context(FunctionsHost(_ROOT / "bench" / folder, settings, log))
+        return _function(name, host, "generations")
 
     def _direct(self) -> Contender:
-        trust = ssl.create_default_context(cafile=str(self.certificates.ca))
+        trust = ssl.create_default_context(cafile=str(self.certificates.ca)) if self.model.startswith("https") else None
         return _http(DIRECT, os.getpid(), int(self.model.rpartition(":")[2]), trust)
 
     def _pass_through(self) -> Contender:
@@ -174,8 +182,9 @@ class Field:
         return _http(name, child.pid, int(child.found["port"]))
 
     def _app_settings(self, storage: Mapping[str, str]) -> dict[str, str]:
+        scheme, _, authority = self.model.partition("://")
         deployments = [
-            {"name": name, "endpoint": self.model, "deployment": name, "model": "gpt-image-1"}
+            {"name": name, "endpoint": f"https://{authority}", "deployment": name, "model": "gpt-image-1"}
             for name in self.deployments
         ]
         identity = self.supervisor.start(
@@ -188,6 +197,7 @@ class Field:
         self.supervisor.wait_ready(identity, timeout=60)
         return {
             **environment(self.certificates),
+            **({unpaced_worker.PLAIN_MODEL: "1"} if scheme == "http" else {}),
             "DEPLOYMENTS": json.dumps(deployments),
             **storage,
             "IDENTITY_ENDPOINT": identity.found["url"],
@@ -199,9 +209,18 @@ class Field:
         return server(self.supervisor, self.certificates, name, kind)
 
 
-def server(supervisor: Supervisor, certificates: Certificates, name: str, kind: str, files: Sequence[Path] = ()) -> str:
+def server(
+    supervisor: Supervisor,
+    certificates: Certificates,
+    name: str,
+    kind: str,
+    files: Sequence[Path] = (),
+    *,
+    secure: bool = True,
+) -> str:
     """Start one of the servers of `bench`; its port."""
-    arguments = [kind, str(certificates.cert), str(certificates.key), *map(str, files)]
+    trust = [str(certificates.cert), str(certificates.key)] if secure else ["", ""]
+    arguments = [kind, *trust, *map(str, files)]
     child = supervisor.start(
         kind, module(name, *arguments), ready={"port": r"^(\d+)$"}, env=environment(certificates), cwd=_ROOT
     )
@@ -210,11 +229,14 @@ def server(supervisor: Supervisor, certificates: Certificates, name: str, kind: 
 
 
 @contextmanager
-def field(directory: Path, certificates: Certificates, files: Mapping[str, Path]) -> Iterator[Field]:
-    """The model server with an answer for each name in `files`."""
+def field(
+    directory: Path, certificates: Certificates, files: Mapping[str, Path], *, secure: bool = True
+) -> Iterator[Field]:
+    """The model server with an answer for each name in `files`, `secure` over TLS."""
     with Supervisor(directory / "logs") as supervisor, ExitStack() as stack:
-        port = server(supervisor, certificates, "bench.servers", "model", list(files.values()))
-        yield Field(directory, certificates, supervisor, stack, f"https://127.0.0.1:{port}", list(files))
+        port = server(supervisor, certificates, "bench.servers", "model", list(files.values()), secure=secure)
+        model = f"{'https' if secure else 'http'}://127.0.0.1:{port}"
+        yield Field(directory, certificates, supervisor, stack, model, list(files))
 
 
 def listening(port: int) -> None:

@@ -41,7 +41,7 @@ def run(*, quick: bool) -> Result:
         bodies["tiny"] = payload.answer(payload.signed_png(directory, 24, 24), 1)
         with _servers(directory, certificates, bodies) as (model, blobs):
             figures = _rounds(2 if quick else 5, counts, model, blobs, hashlib.sha256(image).hexdigest(), certificates)
-        seconds = _provenance_seconds(image)
+        seconds = provenance_seconds(image)
     print(f"\nDecode and store: {len(image) / 1e6:.2f} MB images, TLS, every contender hashing; processor per image")
     return _print(figures, counts, seconds)
 
@@ -121,7 +121,8 @@ def _all(figures: Figures, name: str, count: int, figure: str) -> list[float]:
     return [found[figure] for found in figures[name, count]]
 
 
-def _provenance_seconds(image: bytes) -> float:
+def provenance_seconds(image: bytes) -> float:
+    """Of a worker thread, to read the provenance of a PNG once."""
     from shared.delivery.provenance import inspect
 
     times = []

@@ -17,6 +17,7 @@ import httpx
 
 from bench import in_process_tables
 from shared.platform import clients
+from shared.platform.transport import CookielessClient
 
 KEPT_BLOBS: Final = 512
 KEPT_BYTES: Final = 256 * 2**10
@@ -100,7 +101,7 @@ def install() -> None:
         "tables": in_process_tables.Service(),
         "queues": Queues(),
         "topic": Topic(),
-        "storage_http": httpx.AsyncClient(transport=Rest(blobs), trust_env=False),
+        "storage_http": CookielessClient(transport=Rest(blobs), trust_env=False),
     }
     for name, client in given.items():
         setattr(clients, name, lambda client=client: client)

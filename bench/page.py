@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import environments, figures
-from bench.contenders import NAIVE, PASS_THROUGH
+from bench.contenders import BARE, NAIVE, PASS_THROUGH
 from bench.figures import Figures
 from bench.report import megabytes, milliseconds, ratio
 
@@ -136,11 +136,32 @@ def _passing(part: Part) -> str:
         f"{ratio(new['small'])} and {ratio(new['n4'])}."
         for name, new in found["to_new_connections"].items()
     )
-    naive = _to(found["added_seconds"], NAIVE)
+    bare, naive = (_to(found["added_seconds"], name) for name in (BARE, NAIVE))
+    least = found["before_anything_is_kept"]
+    together = ratio(sum(least.values()) / found["added_seconds"][PASS_THROUGH]["small"])
     return (
-        f"{_table(head, rows)}\n\n{_targets(part)}\n\nThe naive function, which keeps nothing, adds "
-        f"{naive[0]} and {naive[1]} times what the pass-through does.{beside}"
+        f"{_table(head, rows)}\n\n{_targets(part)}\n\nThe bare function adds {bare[0]} and {bare[1]} times what the "
+        f"pass-through does, the naive one, which keeps nothing either, {naive[0]} and {naive[1]} times.{beside}\n\n"
+        f"What Darkroom adds to 0.14 MB before it keeps anything: {milliseconds(least['function'])} as a function, "
+        f"{milliseconds(least['connection'])} by the new connection to the model and "
+        f"{milliseconds(least['provenance'])} of reading the image's provenance, together {together} times what the "
+        f"pass-through adds.\n\n"
+        f"The model asked without TLS:\n\n{_without_tls(found['without_tls'])}"
     )
+
+
+def _without_tls(found: Part) -> str:
+    head = ("", "0.14 MB", "4 images of 3 MB", "to the pass-through", "", "requests/s, 16 clients")
+    rows = (
+        (
+            name,
+            *_times(one["added_seconds"], "+"),
+            *(ratio(times) for times in one["to_pass_through"].values()),
+            f"{one['requests_per_second']:,.0f}",
+        )
+        for name, one in found.items()
+    )
+    return _table(head, rows)
 
 
 def _to(added: Mapping[str, Mapping[str, float]], name: str) -> tuple[str, str]:

@@ -7,8 +7,8 @@ plays the host towards the worker. "Null storage" is read twice, servers that ke
 Darkroom's own process, and held to the same targets.
 
 The contenders take turns within each of many short rounds; what one adds is the median over the rounds of how much
-longer it took than the model itself did in that round. Beside it, without a target, the whole local stack: host and
-Azurite.
+longer it took than the model itself did in that round. Beside it, without a target: all of them once more with the
+model asked without TLS, and the whole local stack, host and Azurite.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import answers, clients, contenders, process, whole_stack
 from bench.answers import Answers
 from bench.contenders import (
+    BARE,
     DARKROOM,
     DARKROOM_IN_PROCESS,
     DIRECT,
@@ -35,6 +36,7 @@ from bench.contenders import (
     READINGS,
     Contender,
 )
+from bench.decode import provenance_seconds
 from bench.report import Result, Target, megabytes, milliseconds, progress, ratio, report
 from local.certificates import ensure_certificates
 
@@ -66,7 +68,7 @@ class Taken:
 def run(*, quick: bool) -> Result:
     """Measures, prints and says what was found."""
     print(f"\nPassing through: added to the model's own answer; requests a second of {CLIENTS} clients")
-    rounds = 3 if quick else 8
+    rounds, burst = (3, 1.5) if quick else (8, 3.0)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         directory = Path(name)
         certificates = ensure_certificates(directory / "certificates")
@@ -79,9 +81,13 @@ def run(*, quick: bool) -> Result:
             for contender in there:
                 _check(contender, given)
             idle = {contender.name: process.resident(contender.pid) for contender in there}
-            taken = _rounds(there, rounds, 1.5 if quick else 3.0)
+            taken = _rounds(there, rounds, burst)
             peaks = {contender.name: process.peak(contender.pid) for contender in there}
-    return report(_result(taken, whole, idle, peaks))
+        progress("without TLS")
+        with contenders.field(directory / "plain", certificates, given.files, secure=False) as ground:
+            plain = _rounds(ground.start(contenders.ALL), rounds, burst, paused=())
+        provenance = provenance_seconds(given.image("small"))
+    return report(_result(taken, plain, whole, idle, peaks, provenance))
 
 
 def _check(contender: Contender, given: Answers) -> None:
@@ -92,14 +98,14 @@ def _check(contender: Contender, given: Answers) -> None:
             given.check(answer, b"".join(pieces))
 
 
-def _rounds(there: list[Contender], rounds: int, burst: float) -> Taken:
+def _rounds(there: list[Contender], rounds: int, burst: float, paused: Sequence[str] = _PAUSED) -> Taken:
     taken = Taken()
     for number in range(rounds):
         progress(f"round {number + 1} of {rounds}")
         for answer, contender in itertools.product(_REPETITIONS, there):
             key = contender.name, answer
             taken.seconds.setdefault(key, []).append(_median(contender, answer, _NO_PAUSES))
-            if contender.name in _PAUSED:
+            if contender.name in paused:
                 taken.paused.setdefault(key, []).append(_median(contender, answer, _PAUSES))
     for number in range(_BURSTS):
         progress(f"{CLIENTS} clients, {number + 1} of {_BURSTS}")
@@ -137,7 +143,14 @@ def rate(contender: Contender, answer: str, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - begun)
 
 
-def _result(taken: Taken, whole: Mapping[str, float], idle: Mapping[str, int], peaks: Mapping[str, int]) -> Result:
+def _result(
+    taken: Taken,
+    plain: Taken,
+    whole: Mapping[str, float],
+    idle: Mapping[str, int],
+    peaks: Mapping[str, int],
+    provenance: float,
+) -> Result:
     direct = {answer: statistics.median(taken.seconds[DIRECT, answer]) for answer in _REPETITIONS}
     added, paused = _added(taken.seconds), _added(taken.paused)
     per_second = {name: statistics.median(found) for name, found in taken.rates.items()}
@@ -146,6 +159,9 @@ def _result(taken: Taken, whole: Mapping[str, float], idle: Mapping[str, int], p
         pausing = f"; to one who pauses {_more(paused[name])}" if name in paused else ""
         memory = f"memory {megabytes(idle[name])}, at most {megabytes(peaks[name])}"
         print(f"  {name}: {_more(more)}; {per_second[name]:.0f} requests a second, {memory}{pausing}")
+    without_tls = _without_tls(plain)
+    least = _least(added, provenance)
+    print(f"  before anything is kept, of 0.14 MB: {', '.join(map(milliseconds, least.values()))}")
     over = {answer: whole[answer] - direct[answer] for answer in _REPETITIONS}
     print(f"  the whole local stack, host and Azurite: {_more(over)}")
     ratios = {
@@ -176,8 +192,29 @@ def _result(taken: Taken, whole: Mapping[str, float], idle: Mapping[str, int], p
         "times_litellm": times_litellm,
         "idle_bytes": {name: idle[name] for name in added},
         "peak_bytes": {name: peaks[name] for name in added},
+        "without_tls": without_tls,
+        "before_anything_is_kept": least,
     }
     return Result(targets, figures)
+
+
+def _least(added: Mapping[str, Mapping[str, float]], provenance: float) -> dict[str, float]:
+    """What Darkroom adds to the small answer by what it promises alone: a function, each call to the model on a new
+    connection, each image's provenance read."""
+    connection = added[PASS_THROUGH_NEW]["small"] - added[PASS_THROUGH]["small"]
+    return {"function": added[BARE]["small"], "connection": connection, "provenance": provenance}
+
+
+def _without_tls(plain: Taken) -> dict[str, dict[str, Any]]:
+    """By contender: what it adds, how many times what the pass-through does, and its requests a second."""
+    added = _added(plain.seconds)
+    found = {}
+    for name, more in added.items():
+        per_second = statistics.median(plain.rates[name])
+        print(f"  without TLS, {name}: {_more(more)}; {per_second:.0f} requests a second")
+        times = _to(more, added[PASS_THROUGH])
+        found[name] = {"added_seconds": more, "to_pass_through": times, "requests_per_second": per_second}
+    return found
 
 
 def _targets(reading: str, to_pass_through: Mapping[str, float], times_litellm: float) -> list[Target]:

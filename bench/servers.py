@@ -69,8 +69,11 @@ def blobs() -> Answer:
 
 
 def serve(answer: Answer, certificate: str, key: str) -> None:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+    """Over TLS, or without it where there is no `certificate`."""
+    context = None
+    if certificate:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
         print(listener.getsockname()[1], flush=True)
         while True:
@@ -79,46 +82,50 @@ def serve(answer: Answer, certificate: str, key: str) -> None:
             threading.Thread(target=_connection, args=(context, connection, answer), daemon=True).start()
 
 
-def _connection(context: ssl.SSLContext, connection: socket.socket, answer: Answer) -> None:
-    with contextlib.suppress(OSError, EOFError), context.wrap_socket(connection, server_side=True) as secure:
+def _connection(context: ssl.SSLContext | None, plain: socket.socket, answer: Answer) -> None:
+    with contextlib.suppress(OSError, EOFError), plain, _secured(context, plain) as connection:
         buffer = memoryview(bytearray(_BUFFER_BYTES))
         while True:
-            response = answer(_request(secure, buffer))
+            response = answer(_request(connection, buffer))
             for piece in (response,) if isinstance(response, bytes) else response:
-                secure.sendall(piece)
+                connection.sendall(piece)
 
 
-def _request(secure: ssl.SSLSocket, buffer: memoryview) -> Request:
+def _secured(context: ssl.SSLContext | None, plain: socket.socket) -> socket.socket:
+    return context.wrap_socket(plain, server_side=True) if context else plain
+
+
+def _request(connection: socket.socket, buffer: memoryview) -> Request:
     filled = 0
     while (end := bytes(buffer[:filled]).find(b"\r\n\r\n")) < 0:
-        filled += _receive(secure, buffer[filled:])
+        filled += _receive(connection, buffer[filled:])
     head = bytes(buffer[:end])
     method, path, _ = head.split(b" ", 2)
     begun = bytes(buffer[end + 4 : filled])
     body = b""
     length = _LENGTH.search(head)
     if length:
-        body = _sized(secure, buffer, begun, int(length[1]))
+        body = _sized(connection, buffer, begun, int(length[1]))
     elif _CHUNKED.search(head):
-        body = _chunked(secure, buffer, begun)
+        body = _chunked(connection, buffer, begun)
     return Request(method.decode(), path.decode(), head, body)
 
 
-def _sized(secure: ssl.SSLSocket, buffer: memoryview, begun: bytes, length: int) -> bytes:
+def _sized(connection: socket.socket, buffer: memoryview, begun: bytes, length: int) -> bytes:
     missing = length - len(begun)
     body = bytearray(begun)
     while missing > 0:
-        count = _receive(secure, buffer)
+        count = _receive(connection, buffer)
         missing -= count
         if length <= _KEPT_BYTES:
             body += buffer[:count]
     return bytes(body) if length <= _KEPT_BYTES else b""
 
 
-def _chunked(secure: ssl.SSLSocket, buffer: memoryview, begun: bytes) -> bytes:
+def _chunked(connection: socket.socket, buffer: memoryview, begun: bytes) -> bytes:
     body, tail = bytearray(begun), begun[-5:]
     while not tail.endswith(b"0\r\n\r\n"):
-        count = _receive(secure, buffer)
+        count = _receive(connection, buffer)
         tail = (tail + bytes(buffer[:count]))[-5:]
         if len(body) <= _KEPT_BYTES:
             body += buffer[:count]
@@ -135,8 +142,8 @@ def _joined(chunked: bytes) -> bytes:
         body, chunked = body + chunked[:length], chunked[length + 2 :]
 
 
-def _receive(secure: ssl.SSLSocket, into: memoryview) -> int:
-    count = secure.recv_into(into)
+def _receive(connection: socket.socket, into: memoryview) -> int:
+    count = connection.recv_into(into)
     if count == 0:
         raise EOFError
     return count

@@ -5,14 +5,18 @@ Started by `functions_host.py`. Pacing is what Darkroom is slow on purpose for; 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from local.host import worker
 from shared.jobs.pacing import Pacer
 from shared.jobs.rate import Slot
+from shared.model import deployments
 from shared.settings import Deployment
 
+PLAIN_MODEL = "BENCH_PLAIN_MODEL"
+"""Set where the model is asked without TLS, which Darkroom's settings refuse."""
 _MOMENT = timedelta(seconds=1)
 
 
@@ -35,6 +39,9 @@ class _Unpaced(Pacer):
 def main() -> None:
     for method in ("reserve", "take_turn", "estimate_wait"):
         setattr(Pacer, method, getattr(_Unpaced, method))
+    if PLAIN_MODEL in os.environ:
+        https = deployments.url
+        deployments.url = lambda *which: https(*which).replace("https://", "http://", 1)
     worker.main()
 
 

@@ -25,7 +25,8 @@ def passing_result(added: float) -> Result:
         for answer in ("small", "n4"):
             seconds[name, answer] = [2.0 + more, 3.0 + more, 9.0 + more]
     memory = dict.fromkeys(contenders.ALL, 50_000_000)
-    return passing._result(passing.Taken(seconds, seconds, rates), {"small": 5.0, "n4": 6.0}, memory, memory)
+    taken = passing.Taken(seconds, seconds, rates)
+    return passing._result(taken, taken, {"small": 5.0, "n4": 6.0}, memory, memory, provenance=0.5)
 
 
 def test_both_readings_of_null_storage_are_held_to_the_same_targets(tmp_path, monkeypatch):
@@ -37,6 +38,15 @@ def test_both_readings_of_null_storage_are_held_to_the_same_targets(tmp_path, mo
         assert f"| {name} | +3000.0 ms | +3000.0 ms | +3000.0 ms | +3000.0 ms | 200 |" in text
         assert f"0.14 MB; {reading} | 3.00 | at most 4.00 | met |" in text
         assert f"4 images of 3 MB; {reading} | 3.00 | at most 2.00 | **missed** |" in text
+        assert f"| {name} | +3000.0 ms | +3000.0 ms | 3.00 | 3.00 | 200 |" in text
+
+
+def test_what_cannot_be_saved_is_told_beside_what_is_added(tmp_path, monkeypatch):
+    text = rendered("passing", passing_result(added=3.0), tmp_path, monkeypatch)
+    assert (
+        "3000.0 ms as a function, 2000.0 ms by the new connection to the model and 500.0 ms of reading the image's "
+        "provenance, together 5.50 times what the pass-through adds."
+    ) in text
 
 
 def test_no_target_is_met_because_the_pass_through_was_lost_in_the_noise():
