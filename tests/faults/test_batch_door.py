@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
@@ -240,6 +240,7 @@ async def test_no_body_makes_the_door_fail(app: App, monkeypatch: pytest.MonkeyP
 
     @effort(max_examples=100)
     @given(_BODY, st.sampled_from(["application/json", "application/jsonl"]))
+    @example(lines(REQUEST), "application/jsonl")
     def each(body: bytes, kind: str) -> None:
         answer = asyncio.run(call(door.submit_batch, body, headers={"content-type": kind}))
         assert answer.status_code in (202, 400), bytes(answer.body)

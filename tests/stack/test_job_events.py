@@ -11,6 +11,8 @@ from tests.support.event_source import EventSource
 from tests.support.model_control import ModelControl
 from tests.support.requests import job, submit
 
+LONG = 5.0
+"""Seconds until the model answers: a page that looks at a job about once a second finds it running."""
 SLOW = 2_000_000.0
 """Bytes a second of the model's answer: partial images come one by one."""
 
@@ -30,7 +32,7 @@ async def connection(app: httpx.AsyncClient, job_id: str, source: EventSource, c
 async def test_a_page_whose_connection_breaks_again_and_again_sees_each_event_once(
     app_client: httpx.AsyncClient, stack: StackInfo
 ) -> None:
-    ModelControl(stack.model).behave(bytes_per_second=SLOW)
+    ModelControl(stack.model).behave(latency_seconds=LONG, bytes_per_second=SLOW)
     submitted = (await submit(app_client, stream=True, partial_images=3)).json()["id"]
     page, dice = EventSource(), random.Random(submitted)
     connections = 0
