@@ -37,4 +37,5 @@ async def test_nothing_is_lost_or_paid_twice_whatever_is_killed_repeated_or_refu
     assert not outcome.account.violations, "\n".join(said)
     assert outcome.done.killed, "nothing was killed"
     assert outcome.account.orders.total() == what.count
-    assert outcome.account.paid.total() > what.count / 3, "hardly anything succeeded: this shows nothing"
+    # One kill ends all calls of a worker, of which there are more at once the busier the machine is.
+    assert outcome.account.paid.total() > what.count / 10, "hardly anything succeeded: this shows nothing"
