@@ -25,53 +25,9 @@ from shared.pipeline.rooms import rooms
 from shared.platform.blobs import BlobClient
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call
-from tests.support.dying import DiedError
-from tests.support.streams import refuse_at_the_end
+from tests.support.dying import away, die_at
 
 Method = Callable[..., Awaitable[Any]]
-
-
-WRITES = [
-    (Lease, "begin_call"),
-    (Lease, "update"),
-    (Lease, "uncount_call"),
-    (Lease, "give_back"),
-    (Lease, "finish"),
-    (Ledger, "start"),
-    (Ledger, "settle"),
-    (JobFiles, "put_result"),
-    (results, "write_sidecars"),
-]
-"""Everything a runner can leave behind."""
-
-
-async def die_at(app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, when: str, **fields: Any) -> str:
-    """The id of a job whose runner died `when` (before, after) it did `place.name`; from there on it wrote nothing."""
-    job_id = await app.submit(**fields)
-    dead = []
-
-    def mortal(method: Method, *, fatal: bool) -> Method:
-        async def call_unless_dead(*args: Any, **kwargs: Any) -> Any:
-            if dead:
-                raise DiedError
-            if fatal:
-                dead.append(when)
-            if not fatal or when == "after":
-                answer = await method(*args, **kwargs)
-            if fatal:
-                raise DiedError
-            return answer
-
-        return call_unless_dead
-
-    with monkeypatch.context() as patch:
-        for owner, method in WRITES:
-            fatal = (owner, method) == (place, name)
-            patch.setattr(owner, method, mortal(getattr(owner, method), fatal=fatal))
-        with pytest.raises(DiedError):
-            await app.deliver(job_id)
-    await app.put_clock_forward(TAKE_OVER_SECONDS)
-    return job_id
 
 
 @pytest.mark.parametrize(
@@ -144,76 +100,6 @@ async def test_an_answer_that_cannot_be_recorded_for_long_is_not_asked_for_again
 
     assert (job.status, job.error and job.error["code"]) == ("failed", "outcome_unknown")
     assert (len(app.model.calls()), app.storage.outcomes(job_id)) == (1, ["billed"])
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "when"),
-    [
-        (Ledger, "settle", "before"),
-        (Ledger, "settle", "after"),
-        (JobFiles, "put_result", "before"),
-        (JobFiles, "put_result", "after"),
-        (Lease, "finish", "before"),
-        (Lease, "finish", "after"),
-    ],
-    ids=str,
-)
-async def test_a_refusal_is_never_asked_again_whatever_step_the_runner_dies_at(
-    app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, when: str
-) -> None:
-    app.model.fail({"name": "moderation_blocked"})
-    job_id = await die_at(app, monkeypatch, place, name, when)
-    job = await app.deliver(job_id)
-
-    assert len(app.model.calls()) == 1
-    assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
-    assert app.storage.outcomes(job_id) == ["refused"]
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "when"),
-    [
-        (Ledger, "settle", "before"),
-        (JobFiles, "put_result", "before"),
-        (JobFiles, "put_result", "after"),
-        (Lease, "finish", "before"),
-    ],
-    ids=str,
-)
-async def test_a_refusal_behind_an_image_that_came_whole_stays_unknown_whatever_step_the_runner_dies_at(
-    app: App, monkeypatch: pytest.MonkeyPatch, place: Any, name: str, when: str
-) -> None:
-    refuse_at_the_end(monkeypatch)
-    job_id = await die_at(app, monkeypatch, place, name, when, stream=True)
-    job = await app.deliver(job_id)
-
-    assert len(app.model.calls()) == 1
-    assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
-    assert app.storage.outcomes(job_id) == ["unknown"]
-    assert float(app.storage.ledger(job_id)[-1]["possibly_billed"]) > 0
-    assert float((await app.document(job_id))["cost"]["possibly_billed"]) > 0
-
-
-async def test_it_stays_unknown_when_the_runner_that_takes_over_dies_too(
-    app: App, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    refuse_at_the_end(monkeypatch)
-    job_id = await die_at(app, monkeypatch, Ledger, "settle", "before", stream=True)
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "settle", away)
-        with pytest.raises(DarkroomError, match="away"):
-            await app.deliver(job_id)
-    await app.put_clock_forward(2 * TAKE_OVER_SECONDS)
-    job = await app.deliver(job_id)
-
-    assert len(app.model.calls()) == 1
-    assert (job.status, job.error and job.error["code"]) == ("failed", "moderation_blocked")
-    assert app.storage.outcomes(job_id) == ["unknown"]
-    assert float((await app.document(job_id))["cost"]["possibly_billed"]) > 0
-
-
-async def away(*_: Any, **__: Any) -> Any:
-    raise DarkroomError("storage_unavailable", "away")
 
 
 def hiccup(times: int, method: Method) -> Method:

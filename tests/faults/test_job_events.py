@@ -23,9 +23,9 @@ from shared.pipeline import cancel, following, job_events, purge
 from shared.pipeline.rooms import rooms
 from shared.platform import server_sent_events
 from shared.platform.blobs import BlobClient
-from tests.faults.test_crash_windows import die_at
 from tests.support.app_in_process import TAKE_OVER_SECONDS, App, deployment
 from tests.support.doors import call
+from tests.support.dying import die_at
 from tests.support.event_source import EventSource, Message
 from tests.support.photographs import photograph
 from tests.support.waiting import eventually
