@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 import subprocess
 from typing import Any
 
+import pytest
 import yaml
 
 from tests.infra.reference import INFRA, ROOT
@@ -41,6 +43,17 @@ def test_nothing_that_the_app_needs_is_held_back_by_a_pattern() -> None:
     assert held_back <= {"__pycache__"} | {path.name for path in files if path.suffix == ".pyc"}
     assert is_sent("models.json"), "the app reads it"
     assert is_sent("prices.json"), "an operator's own prices go with the app"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/clients.md"])
+def test_what_the_examples_save_in_this_folder_stays_here(page: str) -> None:
+    text = (ROOT / page).read_text()
+    saved = re.findall(r"Save this as `([\w.]+)`", text) + re.findall(r'Path\("([\w.-]+)"\)\.write_bytes', text)
+
+    assert "harbour.png" in saved
+    assert [name for name in saved if is_sent(name)] == []
+    ignored = subprocess.run(["git", "check-ignore", *saved], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert sorted(ignored.stdout.split()) == sorted(saved)
 
 
 def test_folders_of_this_machine_stay_here() -> None:
